@@ -1,0 +1,15 @@
+from . import empirics as empirics
+from . import models as models
+from . import paper_figures as paper_figures
+from . import theory as theory
+from .theory import CubeLaw as CubeLaw
+from .theory import EmpiricalLaw as EmpiricalLaw
+from .theory import Encoding as Encoding
+from .theory import Law as Law
+from .theory import OptimalDenoiser as OptimalDenoiser
+from .theory import ProductLaw as ProductLaw
+from .theory import Rule as Rule
+from .theory import chance_memorization as chance_memorization
+from .theory import dsm_loss as dsm_loss
+from .theory import memorization_test as memorization_test
+from .theory import rule as rule

@@ -1,0 +1,5 @@
+"""Training, sampling, evaluation, onsets and scaling fits: everything measured rather than derived."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,11 @@
+from .denoiser import OptimalDenoiser as OptimalDenoiser
+from .dsm import dsm_loss as dsm_loss
+from .empirical import EmpiricalLaw as EmpiricalLaw
+from .encodings import Encoding as Encoding
+from .law import Law as Law
+from .law import Rule as Rule
+from .memorization import chance_memorization as chance_memorization
+from .memorization import memorization_test as memorization_test
+from .product import CubeLaw as CubeLaw
+from .product import ProductLaw as ProductLaw
+from .rules import rule as rule

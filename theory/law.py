@@ -1,0 +1,276 @@
+"""The one object behind every exact reference: a law p(x) over symbol grids, tilted by unary fields.
+
+Under Gaussian noise, or under a known prefix, the posterior over configurations x in {0..Q-1}^D is always
+p(x) exp(sum_i h[i, x_i]) up to normalisation. Its log normaliser and its marginals give the optimal denoiser, the
+score, the log-density, the next-token law, counts, samples and chance levels; see `OptimalDenoiser`. A `Rule` is the
+uniform law on the grids that satisfy a constraint.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCKED = -1e30
+"""Stand-in for -inf inside the laws: finite, so that 0 * field and field - field stay numbers, in float32 too."""
+
+
+class Law(ABC):
+    """A probability law on grids of symbols, read as D = H * W cells in raster order.
+
+    Attributes:
+        shape: (H, W), rows and columns of the grid.
+        alphabet: Q, the number of symbols; symbols are the integers 0..Q-1.
+
+    A subclass implements `_posterior`, `sample`, `support_contains` and `entropy`, and overrides what it can do faster.
+    """
+
+    shape: tuple[int, int]
+    alphabet: int
+
+    def __init__(self, shape: tuple[int, int], alphabet: int) -> None:
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(f"shape must be (height, width), both at least 1, got {shape}")
+        if alphabet < 2:
+            raise ValueError(f"alphabet must hold at least 2 symbols, got {alphabet}")
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.alphabet = int(alphabet)
+
+    @property
+    def dim(self) -> int:
+        """D = H * W, the number of cells."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    @abstractmethod
+    def entropy(self) -> float:
+        """Shannon entropy of the law, in nats."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n independent configurations exactly from the law: int64 (n, D)."""
+
+    @abstractmethod
+    def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Log normaliser (B,) and marginals (B, D, Q) for fields h (B, D, Q), float32 or float64, BLOCKED for -inf."""
+
+    def _log_normaliser(self, h: Tensor) -> Tensor:
+        """As `_posterior`, without the marginals."""
+        return self._posterior(h)[0]
+
+    def log_partition(self, h: Tensor) -> Tensor:
+        """log sum_x p(x) exp(sum_i h[i, x_i]), in nats.
+
+        Args:
+            h: fields (..., D, Q), any float dtype; -inf forbids a symbol at a cell.
+
+        Returns:
+            (...) in the dtype of h; -inf where the fields forbid the whole support. Differentiable: the gradient is
+            `marginals(h)`, the second derivative the posterior covariance of the one-hot symbols.
+
+        Raises:
+            ValueError: wrong shape, an integer dtype, NaN or +inf.
+        """
+        self._check_fields(h)
+        return _LogPartition.apply(h, self)
+
+    def marginals(self, h: Tensor) -> Tensor:
+        """Posterior probabilities P(x_i = s) under the tilted law: the gradient of `log_partition`.
+
+        Args:
+            h: fields (..., D, Q), any float dtype; -inf forbids a symbol at a cell.
+
+        Returns:
+            (..., D, Q) in the dtype of h, rows summing to 1; all zero where the fields forbid the whole support.
+
+        Raises:
+            ValueError: wrong shape, an integer dtype, NaN or +inf.
+        """
+        self._check_fields(h)
+        return _Marginals.apply(h, self)
+
+    def binary_mean(self, log_odds: Tensor) -> Tensor:
+        """Posterior mean of the -1/+1 code of each cell, for an alphabet of two.
+
+        Args:
+            log_odds: (B, D), h[..., 1] - h[..., 0], finite.
+
+        Returns:
+            (B, D): P(x_i = 1) - P(x_i = 0).
+        """
+        marginals = self.marginals(torch.stack([torch.zeros_like(log_odds), log_odds], -1))
+        return marginals[..., 1] - marginals[..., 0]
+
+    def pair_marginals(self, h: Tensor) -> Tensor:
+        """P(x_i = s, x_j = u) under the tilted law, by conditioning on each (i, s) in turn.
+
+        Args:
+            h: fields (..., D, Q).
+
+        Returns:
+            (..., D, Q, D, Q).
+        """
+        self._check_fields(h)
+        D, Q = self.dim, self.alphabet
+        flat = h.reshape(-1, D, Q)
+        single = self.marginals(flat)  # (B, D, Q)
+        pairs = single.new_empty(*single.shape, D, Q)
+        for i in range(D):
+            for s in range(Q):
+                clamped = flat.clone()
+                clamped[:, i] = -math.inf
+                clamped[:, i, s] = 0.0
+                pairs[:, i, s] = single[:, i, s, None, None] * self.marginals(clamped)
+        return pairs.reshape(*h.shape, D, Q)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) in nats for symbols x (..., D): float64 (...), -inf off the support."""
+        self.check_symbols(x)
+        h = torch.full((*x.shape, self.alphabet), -math.inf, dtype=torch.float64, device=x.device)
+        return self.log_partition(h.scatter_(-1, x.long().unsqueeze(-1), 0.0))
+
+    def next_token_probs(self, x: Tensor) -> Tensor:
+        """The autoregressive optimum P(x_t = s | x_<t), by clamping the prefix.
+
+        Args:
+            x: symbols (B, D), teacher-forced: position t sees x[:, :t].
+
+        Returns:
+            float64 (B, D, Q); the rows of a prefix that the law cannot produce are all zero.
+
+        Raises:
+            ValueError: wrong shape, dtype or symbols.
+        """
+        self.check_symbols(x, batch=True)
+        h = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64, device=x.device)
+        probs = torch.empty_like(h)
+        for t in range(self.dim):
+            probs[:, t] = self.marginals(h)[:, t]
+            h[:, t] = -math.inf
+            h[:, t].scatter_(-1, x[:, t, None].long(), 0.0)
+        return probs
+
+    def check_symbols(self, x: Tensor, batch: bool = False) -> None:
+        """Raise ValueError unless x holds integer symbols 0..Q-1 in shape (..., D), or (B, D) when batch is set."""
+        if not isinstance(x, Tensor) or x.dtype.is_floating_point or x.dtype.is_complex:
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"symbols must be an integer tensor, got {kind}")
+        if x.ndim < 1 or x.shape[-1] != self.dim or (batch and x.ndim != 2):
+            wanted = f"(B, {self.dim})" if batch else f"(..., {self.dim})"
+            raise ValueError(f"symbols must have shape {wanted} for a {self.shape} grid, got {tuple(x.shape)}")
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.alphabet):
+            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}, got {int(x.min())}..{int(x.max())}")
+
+    def _check_fields(self, h: Tensor) -> None:
+        if not isinstance(h, Tensor) or not h.dtype.is_floating_point:
+            kind = h.dtype if isinstance(h, Tensor) else type(h).__name__
+            raise ValueError(f"fields must be a floating-point tensor, got {kind}")
+        if h.ndim < 2 or h.shape[-2:] != (self.dim, self.alphabet):
+            raise ValueError(f"fields must have shape (..., {self.dim}, {self.alphabet}), got {tuple(h.shape)}")
+        if h.numel() and not bool(h.max() < math.inf):  # NaN propagates through max and fails the comparison
+            raise ValueError("fields must be finite or -inf; found NaN or +inf")
+
+    def _evaluate(self, h: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
+        """Log partition (...) and, if asked, marginals (..., D, Q), with -inf fields and impossible tilts settled."""
+        batch = h.shape[:-2]
+        flat = h.reshape(-1, self.dim, self.alphabet)
+        work = flat.to(torch.promote_types(flat.dtype, torch.float32)).clamp_min(BLOCKED)
+        if marginals:
+            log_z, m = self._posterior(work)
+        else:
+            log_z = self._log_normaliser(work)
+            m = log_z.new_empty(0)
+        impossible = log_z < BLOCKED / 2
+        if marginals:
+            m = m.masked_fill(impossible[:, None, None], 0.0).to(h.dtype).reshape(h.shape)
+        return log_z.masked_fill(impossible, -math.inf).to(h.dtype).reshape(batch), m
+
+
+class Rule(Law):
+    """The uniform law on the support of a rule: every valid grid equally likely.
+
+    Attributes:
+        spec: the text that `rule` turns into this object.
+        groups: int64 (n_groups, size), the cells whose joint patterns count as the rule's parts; group memorization
+            asks whether a part was seen in training at its own place.
+    """
+
+    spec: str
+    groups: Tensor
+
+    @property
+    @abstractmethod
+    def support_size(self) -> int:
+        """|S|, the exact number of valid grids."""
+
+    @abstractmethod
+    def constraints(self, x: Tensor) -> dict[str, Tensor]:
+        """Which parts of the rule hold, by kind.
+
+        Args:
+            x: integer symbols (..., D).
+
+        Returns:
+            bool (..., n) for each kind of constraint, such as ``{"row": ..., "column": ...}``.
+        """
+
+    def is_valid(self, x: Tensor) -> Tensor:
+        """Whether each configuration satisfies the whole rule.
+
+        Args:
+            x: integer symbols (..., D).
+
+        Returns:
+            bool (...).
+
+        Raises:
+            ValueError: wrong shape, dtype or symbols.
+        """
+        self.check_symbols(x)
+        parts = [held.all(-1) for held in self.constraints(x).values()]
+        return torch.stack(parts).all(0)
+
+    @property
+    def entropy(self) -> float:
+        return math.log(self.support_size)
+
+    def __repr__(self) -> str:
+        return f"rule({self.spec!r})"
+
+
+class _LogPartition(torch.autograd.Function):
+    """The log partition function with its marginals as gradient, whatever algorithm computed it."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
+        ctx.law = law
+        ctx.save_for_backward(h)
+        return law._evaluate(h.detach(), marginals=False)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (h,) = ctx.saved_tensors
+        return grads[0][..., None, None] * _Marginals.apply(h, ctx.law), None
+
+
+class _Marginals(torch.autograd.Function):
+    """The marginals, with the covariance of the one-hot symbols as Jacobian."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
+        m = law._evaluate(h.detach(), marginals=True)[1]
+        ctx.law = law
+        ctx.save_for_backward(h, m)
+        return m
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        h, m = ctx.saved_tensors
+        (g,) = grads
+        second = torch.einsum("...isju,...ju->...is", ctx.law.pair_marginals(h), g)
+        return second - m * (m * g).sum((-2, -1), keepdim=True), None

@@ -1,0 +1,67 @@
+"""Laws with independent cells: the references that know symbol frequencies and no rule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .law import BLOCKED, Law
+
+
+class ProductLaw(Law):
+    """Independent cells: p(x) = prod_i probs[i, x_i].
+
+    Args:
+        probs: (D, Q) non-negative, each row summing to 1.
+        shape: (H, W) with H * W = D.
+
+    Raises:
+        ValueError: probs of another shape, negative, or not normalised.
+    """
+
+    def __init__(self, probs: Tensor, shape: tuple[int, int]) -> None:
+        probs = torch.as_tensor(probs, dtype=torch.float64)
+        if probs.ndim != 2 or probs.shape[0] != shape[0] * shape[1]:
+            raise ValueError(f"probs must have shape ({shape[0] * shape[1]}, Q), got {tuple(probs.shape)}")
+        if bool((probs < 0).any()) or not torch.allclose(probs.sum(-1), torch.ones(len(probs), dtype=probs.dtype)):
+            raise ValueError("each row of probs must be non-negative and sum to 1")
+        super().__init__(shape, probs.shape[1])
+        self.probs = probs
+
+    @property
+    def entropy(self) -> float:
+        return float(torch.special.entr(self.probs).sum())
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.multinomial(self.probs, n, replacement=True, generator=generator).T.contiguous()
+
+    def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        tilted = h + self.probs.log().clamp_min(BLOCKED).to(h)
+        return tilted.logsumexp(-1).sum(-1), tilted.softmax(-1)
+
+    def binary_mean(self, log_odds: Tensor) -> Tensor:
+        prior = self.probs.log().diff(dim=-1).squeeze(-1).to(log_odds)
+        return torch.tanh((log_odds + prior) / 2)
+
+
+class CubeLaw(ProductLaw):
+    """The uniform law on all Q^D configurations: the rule-blind reference.
+
+    Args:
+        shape: (H, W).
+        alphabet: Q, the number of symbols.
+    """
+
+    def __init__(self, shape: tuple[int, int], alphabet: int = 2) -> None:
+        super().__init__(torch.full((shape[0] * shape[1], alphabet), 1 / alphabet, dtype=torch.float64), shape)
+
+    @property
+    def support_size(self) -> int:
+        """Q^D, exact."""
+        return self.alphabet**self.dim
+
+    @property
+    def entropy(self) -> float:
+        return self.dim * math.log(self.alphabet)
