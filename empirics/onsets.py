@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,31 @@ def detect_onset(
             return Onset(float(at[first]), float(at[first - 1]) if first else 0.0, float(at[first]), False)
     last = len(at) - 1 - run  # the last evaluation known to lie before the onset
     return Onset(math.inf, float(at[last]) if last >= 0 else 0.0, math.inf, True)
+
+
+SIGNIFICANCE = 1e-3
+"""One-sided exact binomial p-value below which memorization exceeds chance."""
+MARGIN = 0.01
+"""How far memorization must exceed chance, besides significantly, for tau_mem."""
+
+
+def clock_onsets(metrics: pd.DataFrame, chance: float, alphabet: int = 2) -> dict[str, Onset]:
+    """The two clocks of a run.
+
+    tau_rule is the first evaluation with sample-level rule accuracy of at least 0.9 (0.85 for more than two symbols);
+    tau_mem the first of two evaluations in a row whose memorization exceeds chance by MARGIN and with p < SIGNIFICANCE.
+
+    Args:
+        metrics: one row an evaluation, with step, rule_accuracy, memorization and memorization_p.
+        chance: sample-level chance memorization.
+        alphabet: Q, the number of symbols.
+
+    Returns:
+        ``{"tau_rule": Onset, "tau_mem": Onset}``, in training steps.
+    """
+    steps = metrics["step"].to_numpy()
+    copying = (metrics["memorization"] >= chance + MARGIN) & (metrics["memorization_p"] < SIGNIFICANCE)
+    return {
+        "tau_rule": detect_onset(steps, metrics["rule_accuracy"].to_numpy(), 0.9 if alphabet == 2 else 0.85),
+        "tau_mem": detect_onset(steps, copying.to_numpy().astype(float), 1.0, patience=2),
+    }

@@ -37,13 +37,11 @@ def dsm_loss(
         float64 (len(sigmas),).
 
     Raises:
-        ValueError: symbols that do not fit the encoding, no samples, or a sigma that is not positive.
+        ValueError: symbols that do not fit the encoding, no samples, or a sigma that is not positive and finite.
     """
     if x.ndim != 2 or len(x) == 0 or n_noise < 1:
         raise ValueError(f"need samples of shape (N, D) and n_noise >= 1, got {tuple(x.shape)} and {n_noise}")
-    levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1)
-    if not bool((levels > 0).all()):
-        raise ValueError("each sigma must be positive")
+    levels = check_sigmas(sigmas)
     encoding = (
         encoding or getattr(denoiser, "encoding", None) or default_encoding((1, x.shape[1]), max(2, int(x.max()) + 1))
     )
@@ -56,3 +54,11 @@ def dsm_loss(
             denoised = denoiser(clean + sigma * noise, clean.new_full((len(clean),), sigma))
             total[k] += (denoised - clean).double().square().sum().cpu()
     return total / (len(x) * n_noise * clean[0].numel())
+
+
+def check_sigmas(sigmas: Sequence[float] | Tensor) -> Tensor:
+    """Noise levels as float64 (n,); ValueError unless positive and finite."""
+    levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).cpu()
+    if not bool(((levels > 0) & levels.isfinite()).all()):
+        raise ValueError("each sigma must be positive and finite")
+    return levels

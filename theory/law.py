@@ -102,6 +102,12 @@ class Law(ABC):
         Returns:
             (B, D): P(x_i = 1) - P(x_i = 0).
         """
+        if log_odds.requires_grad and torch.is_grad_enabled():
+            return Law._binary_mean(self, log_odds)  # by way of the marginals, which carry gradients
+        return self._binary_mean(log_odds)
+
+    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+        """As `binary_mean`; a law with a faster way, which need not carry gradients, overrides this."""
         marginals = self.marginals(torch.stack([torch.zeros_like(log_odds), log_odds], -1))
         return marginals[..., 1] - marginals[..., 0]
 
@@ -206,6 +212,14 @@ class Rule(Law):
     @abstractmethod
     def support_size(self) -> int:
         """|S|, the exact number of valid grids."""
+
+    @property
+    def group_patterns(self) -> int | None:
+        """How many patterns each of `groups` can show, where all of them are equally likely; None where they are not.
+
+        A single group of all cells shows every valid grid once.
+        """
+        return self.support_size if self.groups.shape == (1, self.dim) else None
 
     @abstractmethod
     def constraints(self, x: Tensor) -> dict[str, Tensor]:

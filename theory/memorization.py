@@ -10,8 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from .law import Law, Rule
-from .product import CubeLaw
+from .law import Rule
 
 Level = Literal["sample", "group"]
 Sampler = Literal["population", "cube"]
@@ -35,23 +34,22 @@ def chance_memorization(
         A probability in [0, 1].
 
     Raises:
-        ValueError: an unknown level or sampler, symbols of another shape, or N outside 0..|S|.
+        ValueError: an unknown level or sampler, symbols of another shape, or N outside 0..|S|; for an int N at group
+            level, a rule of your own without `Rule.group_patterns` whose groups show more than 2^20 patterns.
     """
     if level not in ("sample", "group"):
         raise ValueError(f"level must be 'sample' or 'group', got {level!r}")
     if sampler not in ("population", "cube"):
         raise ValueError(f"sampler must be 'population' or 'cube', got {sampler!r}")
-    law: Law = rule if sampler == "population" else CubeLaw(rule.shape, rule.alphabet)
     size = rule.support_size if sampler == "population" else rule.alphabet**rule.dim
     if isinstance(train, int):
         if not 0 <= train <= rule.support_size:
             raise ValueError(f"a training set of distinct samples holds 0..{rule.support_size} of them, got N={train}")
-        return train / size if level == "sample" else _expected_group_chance(rule, law, train)
+        return train / size if level == "sample" else _expected_group_chance(rule, sampler, train)
     rule.check_symbols(train, batch=True)
     if level == "sample":
         return len(torch.unique(train, dim=0)) / size if len(train) else 0.0
-    seen = [_pattern_log_prob(law, cells, torch.unique(train[:, cells], dim=0)).exp().sum() for cells in rule.groups]
-    return float(torch.stack(seen).mean())
+    return _group_chance(rule, sampler, train)
 
 
 class MemorizationTest(NamedTuple):
@@ -97,34 +95,77 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
     return low, high
 
 
-def _pattern_log_prob(law: Law, cells: Tensor, patterns: Tensor, block: int = 4096) -> Tensor:
-    """log P(x[cells] = pattern) under a law, for patterns (n, size): float64 (n,)."""
-    logs = []
-    for part in patterns.split(block):
-        h = torch.zeros(len(part), law.dim, law.alphabet, dtype=torch.float64)
-        clamp = torch.full((*part.shape, law.alphabet), -math.inf, dtype=torch.float64)
-        h[:, cells] = clamp.scatter_(-1, part.long().unsqueeze(-1), 0.0)
-        logs.append(law.log_partition(h))
-    return torch.cat(logs) if logs else torch.empty(0, dtype=torch.float64)
+def _group_chance(rule: Rule, sampler: Sampler, train: Tensor) -> float:
+    """Group-level chance for one training set (N, D)."""
+    seen = [torch.unique(train[:, cells], dim=0) if len(train) else train[:, cells] for cells in rule.groups]
+    if sampler == "cube":
+        patterns: int | None = rule.alphabet ** rule.groups.shape[1]
+    else:  # a training set off the support may show patterns that the rule never does
+        patterns = rule.group_patterns if bool(rule.is_valid(train).all()) else None
+    if patterns is not None:
+        return sum(map(len, seen)) / (len(seen) * patterns)
+    known = sum(_pattern_probs(rule, cells, part) for cells, part in zip(rule.groups, seen, strict=True))
+    return min(1.0, known / len(seen))  # rounding may exceed 1
 
 
-def _expected_group_chance(rule: Rule, law: Law, n_train: int) -> float:
+def _expected_group_chance(rule: Rule, sampler: Sampler, n_train: int) -> float:
     """Group-level chance in expectation over sets of N distinct valid grids."""
+    cube_patterns = rule.alphabet ** rule.groups.shape[1]
+    if patterns := rule.group_patterns:
+        seen = _chance_seen(rule.support_size, rule.support_size // patterns, n_train)
+        return seen if sampler == "population" else seen * (patterns / cube_patterns)
     total = 0.0
     for cells in rule.groups:
-        patterns = torch.cartesian_prod(*[torch.arange(rule.alphabet)] * len(cells)).reshape(-1, len(cells))
-        log_p = _pattern_log_prob(rule, cells, patterns)
-        possible = log_p > -math.inf
-        weight = _pattern_log_prob(law, cells, patterns[possible]).exp()
-        distinct, index = np.unique(np.round(log_p[possible].numpy(), 12), return_inverse=True)
-        seen = np.array([1 - _chance_unseen(rule.support_size, math.exp(l), n_train) for l in distinct])
-        total += float((weight.numpy() * seen[index]).sum())
-    return total / len(rule.groups)
+        probs = _possible_patterns(rule, cells)
+        kinds, kind = np.unique(np.round(np.log(probs), 12), return_inverse=True)
+        parts = [round(math.exp(log_p) * rule.support_size) for log_p in kinds]
+        seen_by_kind = np.array([_chance_seen(rule.support_size, part, n_train) for part in parts])
+        total += float((seen_by_kind[kind] * (probs if sampler == "population" else 1 / cube_patterns)).sum())
+    return min(1.0, total / len(rule.groups))
 
 
-def _chance_unseen(population: int, fraction: float, n: int) -> float:
-    """P(none of n distinct draws from the population belongs to a part of it), hypergeometric."""
-    part = round(fraction * population)
+def _chance_seen(population: int, part: int, n: int, terms: int = 2**20) -> float:
+    """P(some of n distinct draws from the population belongs to a part of it), hypergeometric.
+
+    The log-chance of missing the part is a sum of log(1 - part / (population - i)) over the n draws, or over the
+    members of the part with n in its place, whichever are fewer. Beyond `terms` the midpoint rule stands for the sum:
+    then both are below a thousandth of the population, where the summand is so flat that the rule is exact to float64.
+    """
     if part + n > population:
-        return 0.0
-    return math.exp(np.log1p(-part / (population - np.arange(n, dtype=np.float64))).sum())
+        return 1.0
+    few, many = min(n, part), max(n, part)
+    if few * many > 800 * population:  # missed with probability below exp(-800)
+        return 1.0
+    step = max(1.0, few / terms)
+    i = (np.arange(min(few, terms)) + 0.5) * step - 0.5
+    return float(-np.expm1(step * np.log1p(-(many / population) / (1 - i * (1 / population))).sum()))
+
+
+def _pattern_probs(rule: Rule, cells: Tensor, patterns: Tensor, block: int = 4096) -> float:
+    """P(x[cells] is one of the distinct patterns (n, size)) under a rule."""
+    logs = [rule.log_partition(_clamped(rule, cells, part)) for part in patterns.split(block)]
+    return float(torch.cat(logs).exp().sum()) if logs else 0.0
+
+
+def _possible_patterns(rule: Rule, cells: Tensor, block: int = 4096, most: int = 2**20) -> np.ndarray:
+    """The probabilities of all patterns that a rule can show in these cells, found cell by cell: float64 (n,)."""
+    patterns, probs = torch.zeros(1, 0, dtype=torch.int64), torch.ones(1, dtype=torch.float64)
+    for k, cell in enumerate(cells):
+        following = [rule.marginals(_clamped(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
+        joint = probs[:, None] * torch.cat(following)  # (n, Q)
+        row, symbol = joint.nonzero(as_tuple=True)
+        if len(row) > most:
+            raise ValueError(
+                f"a group of {rule.spec} shows more than {most} patterns; give the training set itself, or set "
+                f"group_patterns on the rule if all patterns of a group are equally likely"
+            )
+        patterns, probs = torch.cat([patterns[row], symbol[:, None]], 1), joint[row, symbol]
+    return probs.numpy()
+
+
+def _clamped(rule: Rule, cells: Tensor, patterns: Tensor) -> Tensor:
+    """Fields (n, D, Q) that fix the cells to each pattern (n, size) and leave the others free."""
+    h = torch.zeros(len(patterns), rule.dim, rule.alphabet, dtype=torch.float64)
+    clamp = torch.full((*patterns.shape, rule.alphabet), -math.inf, dtype=torch.float64)
+    h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
+    return h

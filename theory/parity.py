@@ -39,6 +39,10 @@ class GroupParity(Rule):
     def support_size(self) -> int:
         return 2 ** (self.dim - self.dim // self.G)
 
+    @property
+    def group_patterns(self) -> int:
+        return 2 ** (self.G - 1)
+
     def constraints(self, x: Tensor) -> dict[str, Tensor]:
         return {"group": x.unflatten(-1, (-1, self.G)).sum(-1) % 2 == 0}
 
@@ -80,7 +84,7 @@ class GroupParity(Rule):
         log_z = cells.sum(-1) + log_group.sum(-1) - self.dim * math.log(2)
         return log_z, signs, floor, a, rest, total
 
-    def binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _binary_mean(self, log_odds: Tensor) -> Tensor:
         work = log_odds.to(torch.promote_types(log_odds.dtype, torch.float32))
         d = _by_group(work, self.G)
         signs, smallest, floor, a, rest, total = _complements(d)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .counts import GroupCount
+from .latin import LatinSquare, Sudoku
 from .law import Rule
 from .parity import GroupParity
+from .permutation import RowPermutation
 
 Options = dict[str, str]
 
@@ -88,6 +91,51 @@ def _parity(grid: str, options: Options) -> Rule:
     return GroupParity(parse_grid(grid), parse_int("G", G))
 
 
+def _counts(name: str, per_row: bool, several: bool) -> Callable[[str, Options], Rule]:
+    def build(grid: str, options: Options) -> Rule:
+        (K,) = parse_options(options, "K")
+        if "+" in K and not several:
+            other = "row-variable-k" if per_row else "global-k"
+            raise ValueError(f"K must be one number, got {K!r}; {other} takes several")
+        shape = parse_grid(grid)
+        counts = [parse_int("K", count) for count in K.split("+")]
+        built = GroupCount(shape, shape[1] if per_row else shape[0] * shape[1], counts)
+        built.spec = f"{name}:{shape[0]}x{shape[1]},K={'+'.join(map(str, built.counts))}"
+        return built
+
+    return build
+
+
+def _permutation(grid: str, options: Options) -> Rule:
+    parse_options(options)
+    if "x" in grid:
+        return RowPermutation(*parse_grid(grid))
+    return RowPermutation(_parse_side(grid), _parse_side(grid))
+
+
+def _latin(grid: str, options: Options) -> Rule:
+    parse_options(options)
+    return LatinSquare(_parse_side(grid))
+
+
+def _sudoku(grid: str, options: Options) -> Rule:
+    parse_options(options)
+    return Sudoku(*parse_grid(grid))
+
+
+def _parse_side(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"the side must be an integer, such as 6, got {text!r}")
+    return int(text)
+
+
 _FAMILIES: dict[str, Family] = {
     "parity": Family(_parity, "parity:6x6,G=3"),
+    "exact-k": Family(_counts("exact-k", per_row=False, several=False), "exact-k:6x6,K=12"),
+    "row-k": Family(_counts("row-k", per_row=True, several=False), "row-k:6x6,K=3"),
+    "row-variable-k": Family(_counts("row-variable-k", per_row=True, several=True), "row-variable-k:6x6,K=1+3+5"),
+    "global-k": Family(_counts("global-k", per_row=False, several=True), "global-k:6x6,K=12+18"),
+    "permutation": Family(_permutation, "permutation:6"),
+    "latin": Family(_latin, "latin:6"),
+    "sudoku": Family(_sudoku, "sudoku:2x3"),
 }

@@ -1,0 +1,156 @@
+"""What a run is asked to do: every choice of an experiment, in one value that a JSON file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run. Defaults are the paper's scale where it states it, and our assumptions where it does not."""
+
+    rule: str = "parity:6x6,G=3"
+    """the rule, such as parity:6x6,G=3"""
+    model: str = "dit-mini"
+    """dit- or gpt- with nano, micro, mini or small"""
+    n_train: int = 4096
+    """N, training samples, all different"""
+    steps: int = 100_000
+    """training steps"""
+    batch_size: int = 256
+    """training samples a step, drawn at random from the N"""
+    lr: float = 1e-4
+    """AdamW learning rate after warm-up"""
+    warmup: int = 100
+    """steps over which the learning rate rises from 0"""
+    weight_decay: float = 0.0
+    """AdamW weight decay"""
+    beta2: float = 0.99
+    """AdamW second-moment decay"""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """learning rate after warm-up: constant, or a cosine that ends at 0"""
+    clip_norm: float = 0.0
+    """clip the gradient to this norm; 0 is off"""
+    ema_halflife: float = 0.0
+    """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of the matrix products in linear layers; weights, sums and attention stay float32"""
+    compile: bool = False
+    """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
+    encoding: str | None = None
+    """DiT only: pm1, scalar or onehot; by default pm1 for two symbols, onehot above"""
+    noise_mean: float = -0.5
+    """DiT only: mean of ln(sigma / sigma_data) in training (EDM: -1.2 at sigma_data 0.5)"""
+    noise_std: float = 1.0
+    """DiT only: standard deviation of ln sigma in training (EDM: 1.2)"""
+    sampler: Literal["heun", "euler", "churn"] = "heun"
+    """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
+    sampler_steps: int = 18
+    """DiT only: steps of a generation"""
+    n_eval: int = 1024
+    """generations an evaluation"""
+    eval_first: int = 10
+    """step of the first evaluation"""
+    eval_ratio: float = 1.2
+    """ratio of the steps of successive evaluations"""
+    checkpoint_ratio: float = 1.5
+    """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
+    stop_when: Literal["never", "ruled", "memorized", "both"] = "never"
+    """end the run once tau_rule, tau_mem or both are known"""
+    seed: int = 0
+    """of everything random: initial weights, training set, batches, noise, generations"""
+    device: str = "cpu"
+    """cpu, cuda, ..."""
+    threads: int = 1
+    """CPU threads; two runs of one thread beat one run of two"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", getattr(self.rule, "spec", self.rule))  # a Rule is as good as its spec
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} must lie in {low:g}..{high:g}, got {value!r}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        if self.eval_ratio <= 1:
+            raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
+
+    @property
+    def is_dit(self) -> bool:
+        return self.model.startswith("dit")
+
+    def eval_steps(self) -> list[int]:
+        """Steps of the evaluations: geometric from `eval_first` by `eval_ratio`, and the last step."""
+        steps: list[int] = []
+        step = float(self.eval_first)
+        while step < self.steps:
+            if not steps or round(step) > steps[-1]:
+                steps.append(round(step))
+            step *= self.eval_ratio
+        return [*steps, self.steps]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """The config that `to_dict` wrote; ValueError for a field this version does not know."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown config fields: {', '.join(unknown)}")
+        return cls(**values)
+
+
+_RANGES = [
+    ("n_train", 1, 2**31),
+    ("steps", 1, 2**40),
+    ("batch_size", 1, 2**24),
+    ("lr", 1e-12, 10),
+    ("warmup", 0, 2**40),
+    ("weight_decay", 0, 10),
+    ("beta2", 0, 1 - 1e-9),
+    ("clip_norm", 0, 1e9),
+    ("ema_halflife", 0, 1e12),
+    ("noise_mean", -20, 20),
+    ("noise_std", 1e-6, 20),
+    ("sampler_steps", 2, 10_000),
+    ("n_eval", 1, 2**24),
+    ("eval_first", 1, 2**40),
+    ("eval_ratio", 1, 1e6),
+    ("checkpoint_ratio", 1, 1e6),
+    ("seed", 0, 2**62),
+    ("threads", 1, 1024),
+]
+
+_CHOICES = {
+    "schedule": ("constant", "cosine"),
+    "precision": ("fp32", "bf16"),
+    "sampler": ("heun", "euler", "churn"),
+    "stop_when": ("never", "ruled", "memorized", "both"),
+    "encoding": (None, "pm1", "scalar", "onehot"),
+    "compile": (True, False),
+}
+
+QUICK: dict[str, RunConfig] = {
+    "gpt": RunConfig(
+        rule="parity:4x6,G=3", model="gpt-nano", n_train=256, steps=1000, batch_size=128, lr=2e-3, warmup=20, n_eval=512
+    ),
+    "dit": RunConfig(
+        rule="parity:4x6,G=2",
+        model="dit-nano",
+        n_train=64,
+        steps=4000,
+        batch_size=128,
+        lr=4e-3,
+        warmup=20,
+        noise_mean=0.0,
+        noise_std=0.8,
+        sampler_steps=12,
+        n_eval=512,
+        eval_first=50,
+    ),
+}
+"""The quick preset: both clocks of a GPT and of a DiT within minutes on two cores."""

@@ -1,0 +1,288 @@
+"""A run is a folder: what was asked, what was measured, what was learned. Reading one runs no code from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..models import build_model
+from ..models.layers import set_precision
+from ..theory import Encoding, Rule, rule
+from .config import RunConfig
+from .evaluation import Generations
+from .files import (
+    DamagedFile,
+    append_line,
+    read_json,
+    read_lines,
+    read_symbols,
+    read_tensors,
+    remove_tensors,
+    write_atomically,
+    write_json,
+    write_symbols,
+    write_tensors,
+)
+from .onsets import Onset
+
+FORMAT = 1
+
+
+class Run:
+    """One training run on disk.
+
+    ``config.json`` what was asked; ``training_set.npz``; ``metrics.jsonl`` a line an evaluation; ``samples/`` the
+    generations of each evaluation; ``checkpoints/`` weights (and, until the run ends, the whole training state);
+    ``result.json`` the clocks, chance levels and environment, once the run has ended.
+
+    Attributes:
+        path: the folder.
+        config: its RunConfig.
+    """
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.status})"
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of the run's grids."""
+        return rule(self.config.rule)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """The encoding of a DiT's images; None for a GPT."""
+        return resolve_encoding(self.config, self.rule)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row an evaluation: step, loss, the ratios of `Evaluator.metrics`, and seconds of wall time so far."""
+        return pd.DataFrame(list(read_lines(self.path / "metrics.jsonl")))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Status, clocks, chance levels, environment; empty before the run has ended."""
+        path = self.path / "result.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def status(self) -> str:
+        """``"finished"``, ``"stopped"`` (its clocks were known), ``"diverged"``, or ``"unfinished"``."""
+        return str(self.result.get("status", "unfinished"))
+
+    @property
+    def onsets(self) -> dict[str, Onset]:
+        """The two clocks, tau_rule and tau_mem.
+
+        Raises:
+            ValueError: the run has not ended.
+        """
+        if not self.result:
+            raise ValueError(f"{self.path} has no result yet: the run has not ended; resume it")
+        stored = self.result["onsets"]
+        return {
+            name: Onset(_infinite(o["step"]), o["lower"], _infinite(o["upper"]), o["censored"])
+            for name, o in stored.items()
+        }
+
+    @property
+    def train_set(self) -> Tensor:
+        """The training symbols, int64 (N, D)."""
+        return torch.from_numpy(read_symbols(self.path / "training_set.npz")[0])
+
+    def samples(self, step: int) -> Generations:
+        """The generations of the evaluation at a step."""
+        x, flags = read_symbols(self.path / "samples" / f"step-{step:010d}.npz")
+        return Generations(torch.from_numpy(x), torch.from_numpy(flags["ambiguous"]))
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """The steps whose weights are kept."""
+        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("weights-*.safetensors"))
+
+    def model(self, step: int | None = None) -> nn.Module:
+        """The model with the weights that generated at a step; by default the last kept.
+
+        Raises:
+            ValueError: no weights are kept for this step.
+            DamagedFile: the file was cut short or altered.
+        """
+        steps = self.checkpoint_steps
+        if not steps or (step is not None and step not in steps):
+            raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
+        tensors = read_tensors(self._weights_path(steps[-1] if step is None else step))
+        model = build_model(self.config.model, self.rule, self.encoding)
+        set_precision(model, self.config.precision)
+        model.load_state_dict(tensors)
+        return model.eval()
+
+    # What follows writes; `train` calls it.
+
+    def start(self, train: Tensor) -> None:
+        """Lay out a new run folder."""
+        for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
+        write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
+
+    def record(self, metrics: dict[str, float], generations: Generations) -> None:
+        """Add one evaluation: its generations, then its line of metrics."""
+        path = self.path / "samples" / f"step-{metrics['step']:010d}.npz"
+        write_symbols(path, generations.symbols.numpy(), self.rule.alphabet, ambiguous=generations.ambiguous.numpy())
+        append_line(self.path / "metrics.jsonl", metrics)
+
+    def forget_after(self, step: int) -> None:
+        """Drop evaluations later than a step: the training that resumes there makes them again."""
+        kept = [line for line in read_lines(self.path / "metrics.jsonl") if line["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", b"".join((json.dumps(line) + "\n").encode() for line in kept))
+
+    def save_weights(self, model: nn.Module, step: int) -> None:
+        """Keep the weights of a step."""
+        write_tensors(self._weights_path(step), dict(model.state_dict()))
+
+    def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Keep the whole training state of a step, and the one before it in case this one is damaged."""
+        write_tensors(self._state_path(step), tensors)
+        for old in self.state_steps[:-2]:
+            remove_tensors(self._state_path(old))
+
+    @property
+    def state_steps(self) -> list[int]:
+        """The steps whose whole training state is kept."""
+        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("state-*.safetensors"))
+
+    def load_state(self) -> tuple[dict[str, Tensor], list[str]]:
+        """The newest intact training state, and a warning for each newer one that is damaged.
+
+        Returns:
+            Named tensors, empty when the run was killed before it kept any state.
+
+        Raises:
+            DamagedFile: states were kept, and none is intact.
+        """
+        faults: list[str] = []
+        for step in reversed(self.state_steps):
+            try:
+                return read_tensors(self._state_path(step)), faults
+            except DamagedFile as fault:
+                faults.append(str(fault))
+        newest_incomplete = len(faults) == 1 and faults[0].endswith("is missing") and not self.metrics.size
+        if faults and not newest_incomplete:
+            raise DamagedFile(f"no intact training state is left: {'; '.join(faults)}; start the run in another folder")
+        return {}, faults
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result; a finished run needs its training state no more."""
+        write_json(self.path / "result.json", result)
+        if result["status"] != "diverged":
+            for step in self.state_steps:
+                remove_tensors(self._state_path(step))
+
+    def _weights_path(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"weights-{step:010d}.safetensors"
+
+    def _state_path(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"state-{step:010d}.safetensors"
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        ValueError: not a run folder, or written by a format this version does not know.
+    """
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is not a run: it has no config.json")
+    values = read_json(folder / "config.json")
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
+    return Run(folder, RunConfig.from_dict(values))
+
+
+def load_runs(path: str | Path) -> pd.DataFrame:
+    """All ended runs under a folder, one row a run, ready for `fit_scaling`.
+
+    Args:
+        path: searched at any depth for run folders.
+
+    Returns:
+        Columns: every RunConfig field; status; chance and group_chance; for each clock ``tau_rule`` and ``tau_mem`` its
+        _step, _lower, _upper (inf when censored) and _censored; seconds; path. Sorted by path.
+
+    Raises:
+        ValueError: no such folder, or no ended run in it.
+    """
+    folder = Path(path)
+    rows = []
+    for file in sorted(folder.rglob("config.json")):
+        run = load_run(file.parent)
+        result = run.result
+        if not result:
+            continue
+        row: dict[str, Any] = {**run.config.to_dict(), "status": result["status"]}
+        row |= {name: result[name] for name in ("chance", "group_chance", "seconds")}
+        for name, onset in run.onsets.items():
+            row |= {f"{name}_{part}": getattr(onset, part) for part in ("step", "lower", "upper", "censored")}
+        rows.append(row | {"path": str(file.parent)})
+    if not rows:
+        raise ValueError(f"{folder} holds no run that has ended")
+    return pd.DataFrame(rows)
+
+
+def resolve_encoding(config: RunConfig, rule: Rule) -> Encoding | None:
+    """The encoding a config asks for; None for a GPT.
+
+    Raises:
+        ValueError: an encoding for a GPT, or one that does not fit the alphabet.
+    """
+    if not config.is_dit:
+        if config.encoding is not None:
+            raise ValueError(f"encoding={config.encoding!r} is for a DiT; a GPT reads symbols, leave it out")
+        return None
+    kind = config.encoding or ("pm1" if rule.alphabet == 2 else "onehot")
+    return Encoding(rule.shape, rule.alphabet, kind)  # type: ignore[arg-type]
+
+
+def onset_as_json(onset: Onset) -> dict[str, Any]:
+    """Fields of an onset with null for infinity."""
+
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "step": finite(onset.step),
+        "lower": onset.lower,
+        "upper": finite(onset.upper),
+        "censored": onset.censored,
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    return {
+        "twoclocks": version("twoclocks"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _infinite(value: float | None) -> float:
+    return math.inf if value is None else float(value)

@@ -1,0 +1,51 @@
+"""One look for every figure: a colour means the same thing throughout, and a line style tells it in grayscale too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = {  # Okabe and Ito's colour-blind safe palette, ordered in lightness
+    "rule": "#0072B2",
+    "memorization": "#D55E00",
+    "novel": "#009E73",
+    "ambiguous": "#999999",
+    "chance": "#444444",
+    "window": "#F0E442",
+    "loss": "#000000",
+}
+
+_RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw what is inside in the package's style."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def new_figure(
+    rows: int, columns: int, width: float, height: float, **options: object
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure in inches that no window manages, and its axes as a list of rows; use inside `figure_style`."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()  # type: ignore[call-overload]

@@ -1,0 +1,171 @@
+"""Train a model, measuring both clocks on the way, into a run folder that a crash cannot spoil."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..models import MODEL_NAMES
+from ..theory import rule as build_rule
+from .config import RunConfig
+from .data import random_stream, training_set
+from .engine import Engine
+from .evaluation import Evaluator, generate
+from .objectives import BLOCK
+from .onsets import Onset, clock_onsets
+from .runs import Run, environment, load_run, onset_as_json, resolve_encoding
+
+SAVE_EVERY = 60.0
+"""Seconds of training after which the state is saved, besides at every evaluation."""
+
+
+def train(config: RunConfig, out: str | Path, resume: bool = False, progress: bool = True, line: int = 0) -> Run:
+    """Train a model and measure both clocks.
+
+    Args:
+        config: what to do.
+        out: folder for the run; must be new or empty unless `resume`.
+        resume: continue the run in `out`, asked for with the same config, to the result it would have had; a run that
+            has ended is returned as it is, and a folder without a run starts one.
+        progress: show a progress bar with rate and time left.
+        line: screen line of the bar, for runs side by side.
+
+    Returns:
+        The run, with `metrics`, `onsets` and `model()`.
+
+    Raises:
+        ValueError: an impossible config; a folder in use; a config that differs from the folder's.
+        DamagedFile: a run to resume has no intact state left.
+        OSError: the disk is full; the earlier state is intact.
+    """
+    rule = build_rule(config.rule)
+    if config.model not in MODEL_NAMES:
+        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
+    encoding = resolve_encoding(config, rule)
+    if config.n_train > rule.support_size:
+        raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as fault:
+        raise ValueError(f"device {config.device!r} cannot be used here: {str(fault).splitlines()[0]}") from None
+    run, fresh = _open_folder(config, Path(out), resume)
+    if run.result:
+        return run
+    with _threads(config.threads):
+        train_set = training_set(rule, config.n_train, config.seed)
+        if fresh:
+            run.start(train_set)
+        engine = Engine(config, rule, train_set, encoding)
+        if not fresh:
+            _restore(run, engine)
+        evaluator = Evaluator(rule, train_set)
+        status = _advance(run, engine, evaluator, progress, line)
+    onsets = _onsets(run, evaluator)
+    run.finish(
+        {
+            "status": status,
+            "steps": engine.step,
+            "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
+            "chance": evaluator.chance,
+            "group_chance": evaluator.group_chance,
+            "support_size": str(rule.support_size),
+            "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
+            "environment": environment(),
+        }
+    )
+    return run
+
+
+def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bool]:
+    """The run of a folder, and whether it is new."""
+    if not (folder / "config.json").exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not resume:
+            raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
+        return Run(folder, config), True
+    if not resume:
+        raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
+    run = load_run(folder)
+    asked, kept = config.to_dict(), run.config.to_dict()
+    if differing := [f"{name}={kept[name]!r} (asked: {asked[name]!r})" for name in asked if asked[name] != kept[name]]:
+        raise ValueError(f"the run in {folder} was made with {', '.join(differing)}; resume with the same arguments")
+    return run, False
+
+
+def _restore(run: Run, engine: Engine) -> None:
+    state, faults = run.load_state()
+    for fault in faults:
+        warnings.warn(f"{fault}; continuing from an earlier state", stacklevel=3)
+    if state:
+        engine.load_state(state)
+    run.forget_after(engine.step)
+
+
+def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int) -> str:
+    """Train to the end, evaluating on schedule; the status of the run."""
+    config = engine.config
+    eval_steps = set(config.eval_steps())
+    measured = run.metrics
+    seconds_before = float(measured["seconds"].iloc[-1]) if len(measured) else 0.0
+    kept_weights = max(run.checkpoint_steps, default=0)
+    started = saved = time.monotonic()
+    bar = tqdm(
+        total=config.steps, initial=engine.step, desc=f"{config.model} {config.rule} N={config.n_train}",
+        unit="step", position=line, disable=not progress, leave=False, dynamic_ncols=True, smoothing=0.1,
+    )  # fmt: skip
+    with bar:
+        while engine.step < config.steps:
+            engine.advance()
+            step = engine.step
+            bar.update()
+            due = step in eval_steps
+            if (due or step % BLOCK == 0) and not engine.finite:
+                return "diverged"
+            if due:
+                loss = engine.take_mean_loss()
+                generations = generate(
+                    engine.generator_model, config.n_eval, random_stream(config.seed, "generations", step),
+                    engine.batches.encoding, config.sampler_steps, config.sampler,
+                )  # fmt: skip
+                metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
+                seconds = seconds_before + time.monotonic() - started
+                run.record({**metrics, "seconds": round(seconds, 3)}, generations)
+                bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
+                done = step == config.steps or _clocks_known(config.stop_when, _onsets(run, evaluator))
+                if done or step >= config.checkpoint_ratio * kept_weights:
+                    run.save_weights(engine.generator_model, step)
+                    kept_weights = step
+                if done:
+                    return "finished" if step == config.steps else "stopped"
+            if due or time.monotonic() - saved > SAVE_EVERY:
+                run.save_state(engine.state(), step)
+                saved = time.monotonic()
+    return "finished"  # resumed after its last step
+
+
+def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
+    metrics = run.metrics
+    if metrics.empty:  # diverged before the first evaluation: nothing is known
+        unknown = Onset(float("inf"), 0.0, float("inf"), True)
+        return {"tau_rule": unknown, "tau_mem": unknown}
+    return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet)
+
+
+def _clocks_known(stop_when: str, onsets: dict[str, Onset]) -> bool:
+    wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
+    return bool(wanted) and not any(onsets[name].censored for name in wanted)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

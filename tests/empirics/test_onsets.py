@@ -1,0 +1,60 @@
+import math
+
+import pandas as pd
+import pytest
+
+import twoclocks as tc
+from twoclocks.empirics.onsets import clock_onsets
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "expected"),
+    [
+        ([0, 0.95, 1], 1, (20, 10, 20, False)),
+        ([0.95, 0, 1], 1, (10, 0, 10, False)),
+        ([0.95, 0, 1], 2, (INF, 20, INF, True)),
+        ([0, 0.9, 0.9], 2, (20, 10, 20, False)),
+        ([0, 0.95, 0, 0.95, 0.95], 2, (40, 30, 40, False)),
+        ([0, 0, 0.95], 2, (INF, 20, INF, True)),
+        ([0.95, 0.95], 3, (INF, 0, INF, True)),
+        ([0, math.nan, 0.5], 1, (INF, 30, INF, True)),
+    ],
+)
+def test_onset_is_the_interval_before_the_first_lasting_success(values, patience, expected):
+    steps = [10 * (k + 1) for k in range(len(values))]
+    onset = tc.detect_onset(steps, values, 0.9, patience)
+    assert (onset.step, onset.lower, onset.upper, onset.censored) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "values", "patience", "message"),
+    [
+        ([], [], 1, "equally long"),
+        ([1, 2], [0.1], 1, "equally long"),
+        ([2, 1], [0.1, 0.2], 1, "increasing"),
+        ([-1, 1], [0.1, 0.2], 1, "non-negative"),
+        ([1, 2], [0.1, 0.2], 0, "patience"),
+    ],
+)
+def test_bad_evaluations_are_refused(steps, values, patience, message):
+    with pytest.raises(ValueError, match=message):
+        tc.detect_onset(steps, values, 0.9, patience)
+
+
+def test_clocks_need_accuracy_and_significant_copying_twice():
+    metrics = pd.DataFrame(
+        {
+            "step": [10, 20, 40, 80, 160],
+            "rule_accuracy": [0.0, 0.86, 0.92, 0.99, 1.0],
+            "memorization": [0.0, 0.3, 0.012, 0.2, 0.9],
+            "memorization_p": [1.0, 1e-9, 1e-6, 1e-9, 1e-30],
+        }
+    )
+    binary = clock_onsets(metrics, chance=0.01)
+    assert (binary["tau_rule"].lower, binary["tau_rule"].upper) == (20, 40)
+    assert (binary["tau_mem"].lower, binary["tau_mem"].upper) == (40, 80)  # 20 stood alone, 40 is within the margin
+    assert clock_onsets(metrics, chance=0.01, alphabet=6)["tau_rule"].upper == 20
+    assert str(binary["tau_mem"]) == "(40, 80]"
+    assert str(clock_onsets(metrics[:2], chance=0.01)["tau_rule"]) == "> 20"

@@ -1,0 +1,279 @@
+"""Runs from start to end: clocks appear, bits repeat, crashes lose nothing."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+import twoclocks as tc
+from twoclocks.empirics import training
+from twoclocks.empirics.config import QUICK
+from twoclocks.empirics.files import DamagedFile
+from twoclocks.empirics.objectives import loss_floors
+
+TINY = tc.RunConfig(
+    rule="parity:2x4,G=4", model="gpt-nano", n_train=8, steps=120, batch_size=16, lr=2e-3, warmup=5, n_eval=32,
+    eval_first=5, eval_ratio=1.5, sampler_steps=4,
+)  # fmt: skip
+TINY_DIT = replace(TINY, model="dit-nano", steps=60)
+
+
+def contents(path):
+    """What a run measured and learned, wall times and file dates aside."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds")
+    result = json.loads((path / "result.json").read_text())
+    result.pop("seconds")
+    files = {p.name: p.read_bytes() for p in sorted(path.rglob("*")) if p.suffix in (".npz", ".safetensors")}
+    return lines, result, files
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted tiny run."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    tc.train(TINY, path, progress=False)
+    return path
+
+
+def test_gpt_learns_the_rule_then_memorizes(tmp_path):
+    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=900), tmp_path / "run", progress=False)
+    rule, mem = run.onsets["tau_rule"], run.onsets["tau_mem"]
+    assert 30 < rule.upper < 200
+    assert rule.upper < mem.lower < 600
+    metrics = run.metrics
+    assert metrics["rule_accuracy"].iloc[-1] > 0.95
+    assert metrics["memorization"].iloc[-1] > 0.4
+    floors = loss_floors(run.config, run.rule, run.train_set, None)
+    assert floors["empirical"] == pytest.approx(math.log(256) / 24)
+    assert floors["population"] == pytest.approx(math.log(2) * 16 / 24)
+    assert floors["empirical"] < metrics["loss"].iloc[-1] < 1.25 * floors["empirical"]
+    window = metrics[(metrics.step >= rule.upper) & (metrics.step <= mem.lower)]
+    assert (window["novel_valid"] > 0.8).any()
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_DIT], ids=["gpt", "dit"])
+def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path, config):
+    for name in ("a", "b"):
+        tc.train(config, tmp_path / name, progress=False)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    tc.train(replace(config, seed=1), tmp_path / "c", progress=False)
+    assert contents(tmp_path / "a")[0] != contents(tmp_path / "c")[0]
+
+
+def test_a_run_folder_reads_back(finished):
+    run = tc.load_run(finished)
+    assert run.config == TINY
+    assert run.status == "finished"
+    assert run.metrics["step"].tolist() == TINY.eval_steps()
+    assert len(run.train_set) == 8
+    assert run.rule.is_valid(run.train_set).all()
+    assert run.samples(5).symbols.shape == (32, 8)
+    assert run.checkpoint_steps[0] == 5
+    assert run.checkpoint_steps[-1] == 120
+    early, late = run.model(5), run.model()
+    x = torch.zeros(1, 8, dtype=torch.long)
+    assert not torch.equal(early(x), late(x))
+    assert not run.state_steps  # a finished run needs none
+    table = tc.load_runs(finished.parent)
+    assert len(table) == 1
+    assert table.loc[0, "tau_mem_censored"] == run.onsets["tau_mem"].censored
+    with pytest.raises(ValueError, match="keeps no weights of step 6"):
+        run.model(6)
+
+
+def killed_run(path, config, seconds):
+    """Train in a child process that is killed after some seconds; whether it had finished before."""
+    child = os.fork()
+    if child == 0:
+        try:
+            training.SAVE_EVERY = 0.01
+            tc.train(config, path, resume=True, progress=False)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:.*continuing from an earlier:UserWarning")
+@pytest.mark.parametrize("config", [TINY, TINY_DIT], ids=["gpt", "dit"])
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path, config):
+    tc.train(config, tmp_path / "whole", progress=False)
+    delays = random.Random(0)
+    kills = 0
+    while kills < 10:
+        if killed_run(tmp_path / "killed", config, delays.uniform(0.01, 0.4)):
+            if kills >= 3:  # it got to the end between kills; once more, on a fresh folder
+                assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+            shutil.rmtree(tmp_path / "killed")
+        else:
+            kills += 1
+    tc.train(config, tmp_path / "killed", resume=True, progress=False)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A tiny run that stopped after step 60, with two training states kept."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(self, metrics, generations):
+        record(self, metrics, generations)
+        if metrics["step"] > 60:
+            raise Stop
+
+    record = training.Run.record
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Run, "record", stop)
+        with pytest.raises(Stop):
+            tc.train(TINY, tmp_path / "run", progress=False)
+    run = tc.load_run(tmp_path / "run")
+    assert len(run.state_steps) == 2
+    assert run.status == "unfinished"
+    return run
+
+
+def test_resuming_gives_the_uninterrupted_result(interrupted, finished):
+    tc.train(TINY, interrupted.path, resume=True, progress=False)
+    assert contents(interrupted.path) == contents(finished)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_state_is_named_and_the_one_before_used(interrupted, finished, damage):
+    newest = interrupted.path / "checkpoints" / f"state-{interrupted.state_steps[-1]:010d}.safetensors"
+    content = bytearray(newest.read_bytes())
+    newest.write_bytes(content[:-100] if damage == "cut" else content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
+    with pytest.warns(UserWarning, match="cut short or altered; continuing from an earlier state"):
+        tc.train(TINY, interrupted.path, resume=True, progress=False)
+    assert contents(interrupted.path) == contents(finished)
+
+
+def test_no_intact_state_is_an_error_not_a_restart(interrupted):
+    before = (interrupted.path / "metrics.jsonl").read_bytes()
+    for state in (interrupted.path / "checkpoints").glob("state-*.safetensors"):
+        state.write_bytes(b"gone")
+    with pytest.raises(DamagedFile, match="no intact training state"):
+        tc.train(TINY, interrupted.path, resume=True, progress=False)
+    assert (interrupted.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_state_of_another_model_is_refused(interrupted, tmp_path):
+    from twoclocks.empirics.files import read_tensors, write_tensors
+
+    for step in interrupted.state_steps:
+        path = interrupted.path / "checkpoints" / f"state-{step:010d}.safetensors"
+        tensors = read_tensors(path)
+        tensors["model.head.weight"] = torch.zeros(3, 48)
+        write_tensors(path, tensors)
+    with pytest.raises(ValueError, match=r"'model\.head\.weight' has shape \(3, 48\)"):
+        tc.train(TINY, interrupted.path, resume=True, progress=False)
+
+
+def test_a_different_config_is_refused_with_the_difference(interrupted):
+    with pytest.raises(ValueError, match=r"lr=0\.002 \(asked: 0\.001\)"):
+        tc.train(replace(TINY, lr=1e-3), interrupted.path, resume=True, progress=False)
+    with pytest.raises(ValueError, match="holds a run already"):
+        tc.train(TINY, interrupted.path, progress=False)
+
+
+def test_a_truncated_last_line_is_made_again(interrupted, finished):
+    path = interrupted.path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    tc.train(TINY, interrupted.path, resume=True, progress=False)
+    assert contents(interrupted.path) == contents(finished)
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_resumes(tmp_path, finished, monkeypatch):
+    import errno
+
+    from twoclocks.empirics import files
+
+    flush, calls = os.fsync, []
+
+    def fill(handle):
+        calls.append(handle)
+        if len(calls) > 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", fill)
+        with pytest.raises(OSError, match="No space left on device"):
+            tc.train(TINY, tmp_path / "run", progress=False)
+    tc.train(TINY, tmp_path / "run", resume=True, progress=False)
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_divergence_stops_the_run_and_says_so(tmp_path):
+    run = tc.train(replace(TINY_DIT, lr=10.0, warmup=0, steps=2000, noise_mean=19.0), tmp_path / "run", progress=False)
+    assert run.status == "diverged"
+    assert run.onsets["tau_rule"].censored
+    assert len(tc.load_runs(tmp_path)) == 1
+
+
+def test_stop_when_the_clocks_are_known(tmp_path):
+    config = replace(QUICK["gpt"], n_eval=128, eval_ratio=1.4, stop_when="ruled")
+    run = tc.train(config, tmp_path / "run", progress=False)
+    assert run.status == "stopped"
+    assert not run.onsets["tau_rule"].censored
+    assert run.metrics["step"].iloc[-1] == run.onsets["tau_rule"].upper
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bf16"},
+        {"ema_halflife": 20.0},
+        {"schedule": "cosine", "weight_decay": 0.1, "clip_norm": 1.0},
+        {"model": "dit-nano", "encoding": "onehot", "sampler": "churn"},
+        {"model": "dit-nano", "encoding": "scalar", "rule": "latin:4", "sampler": "euler"},
+        {"rule": "permutation:1x4"},
+    ],
+    ids=["bf16", "ema", "schedule", "onehot", "scalar", "symbols"],
+)
+def test_every_option_trains_and_resumes(tmp_path, monkeypatch, options):
+    config = replace(TINY, steps=30, **options)
+    whole = tc.train(config, tmp_path / "whole", progress=False)
+    assert whole.metrics["loss"].min() < whole.metrics["loss"].iloc[0]
+    monkeypatch.setattr(training.Run, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        tc.train(config, tmp_path / "cut", progress=False)
+    monkeypatch.undo()
+    tc.train(config, tmp_path / "cut", resume=True, progress=False)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "parity:6x6,G=5"}, "G=5 must divide"),
+        ({"model": "dit-huge"}, "known models"),
+        ({"n_train": 0}, "n_train must lie in 1"),
+        ({"n_train": 65}, "exceeds the 64 valid grids"),
+        ({"lr": -1.0}, "lr must lie in"),
+        ({"lr": math.nan}, "lr must lie in"),
+        ({"encoding": "pm1"}, "a GPT reads symbols"),
+        ({"model": "dit-nano", "encoding": "fourier"}, "encoding must be one of"),
+        ({"eval_ratio": 1.0}, "eval_ratio must exceed 1"),
+        ({"precision": "fp8"}, "precision must be one of"),
+        ({"steps": True}, "steps must lie in"),
+    ],
+)
+def test_impossible_configs_are_refused_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        tc.train(replace(TINY, **options), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,79 @@
+"""The command line: one line and exit status 2 for a bad request, a table and a figure for a good one."""
+
+import pytest
+
+import twoclocks as tc
+from twoclocks.cli import main
+
+TINY = ["--rule", "parity:2x4,G=4", "--model", "gpt-nano", "--n-train", "8", "--steps", "12", "--batch-size", "8"]
+TINY += ["--n-eval", "16", "--eval-first", "6"]
+
+
+def failing(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rule", "parity:6x6,G=5"], "G=5 must divide the 36 cells"),
+        (["--rule", "parrot:6x6"], "known rules: parity:6x6,G=3"),
+        (["--model", "dit-huge"], "known models: dit-nano"),
+        (["--n-train", "0"], "n_train must lie in 1"),
+        (["--n-train", "20000000"], "exceeds the 16777216 valid grids"),
+        (["--lr", "-1"], "lr must lie in"),
+        (["--resume"], "--out"),
+        (["--device", "toaster"], "device"),
+    ],
+)
+def test_bad_requests_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in failing(capsys, "run", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_prints_the_clocks_and_draws_them(tmp_path, capsys):
+    out = tmp_path / "run"
+    main(["run", *TINY, "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "tau_rule" in printed
+    assert "gpt-nano" in printed
+    assert (out / "clocks.png").stat().st_size > 10_000
+    assert tc.load_run(out).status == "finished"
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path, capsys):
+    out = tmp_path / "run"
+    main(["run", *TINY, "--out", str(out)])
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert "holds a run already" in failing(capsys, "run", *TINY, "--out", str(out))
+    assert "seed=0 (asked: 1)" in failing(capsys, "run", *TINY, "--seed", "1", "--resume", "--out", str(out))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("mine")
+    assert "not an empty folder" in failing(capsys, "run", *TINY, "--out", str(tmp_path / "notes"))
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    main(["run", *TINY, "--resume", "--out", str(out)])
+
+
+def test_help_states_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in (
+        "--rule",
+        "--n-train",
+        "--steps",
+        "--lr",
+        "--batch-size",
+        "--seed",
+        "--device",
+        "--out",
+        "quick preset",
+    ):
+        assert word in text

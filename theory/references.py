@@ -1,0 +1,168 @@
+"""What training can be measured against: Bayes-optimal loss curves, the rule gap, and the loss floors of a GPT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .denoiser import OptimalDenoiser
+from .dsm import check_sigmas, dsm_loss
+from .empirical import EmpiricalLaw
+from .encodings import Encoding
+from .law import Law, Rule
+from .product import ProductLaw
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate at each sigma, with its standard error."""
+
+    value: Tensor  # float64 (n_sigmas,)
+    standard_error: Tensor  # float64 (n_sigmas,)
+
+
+def bayes_curves(
+    law: Law,
+    splits: Mapping[str, Tensor],
+    sigmas: Sequence[float] | Tensor,
+    encoding: Encoding | None = None,
+    n_noise: int = 1,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """The denoising loss of a law's optimal denoiser on each split: the references of Fig. 13-15, with no training.
+
+    Args:
+        law: a `Rule` (the optimum of rule learning), `EmpiricalLaw` (of memorization), or any other `Law`.
+        splits: clean symbols (N, D) by name, such as train, held-out valid, and random cube samples.
+        sigmas: noise standard deviations, in data units.
+        encoding: how symbols become images; by default pm1 for two symbols, onehot above.
+        n_noise: noise draws for each sample and sigma.
+        generator: source of the noise. Every split starts from its present state, so equal splits give equal curves;
+            by default seeded with 0.
+
+    Returns:
+        For each split, float64 (len(sigmas),): mean squared error per dimension; see `dsm_loss`.
+
+    Raises:
+        ValueError: symbols, encoding or sigmas that do not fit.
+    """
+    denoiser = OptimalDenoiser(law, encoding)
+    generator = generator or torch.Generator().manual_seed(0)
+    start = generator.get_state()
+    curves = {}
+    for name, x in splits.items():
+        law.check_symbols(x, batch=True)
+        generator.set_state(start)
+        curves[name] = dsm_loss(denoiser, x, sigmas, n_noise=n_noise, generator=generator)
+    return curves
+
+
+def rule_gap(
+    rule: Law,
+    sigmas: Sequence[float] | Tensor,
+    encoding: Encoding | None = None,
+    n_samples: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How much denoising loss knowing the rule saves, at each sigma: the signal that rule learning must find.
+
+    It is the loss of the best denoiser that treats cells as independent (the product of the rule's single-cell
+    marginals) minus that of the rule's own, both on the rule's samples. For group parity at large sigma it falls as
+    (1 + sigma^2)^(G-1) / sigma^(4(G-1)), so every further cell of a group makes the rule sigma^2 times fainter.
+
+    Args:
+        rule: a rule, or any other law.
+        sigmas: noise standard deviations, in data units.
+        encoding: how symbols become images; by default pm1 for two symbols, onehot above.
+        n_samples: configurations drawn, each with one noise shared by all sigmas. At very small sigma few draws
+            contribute: read the standard error, or raise it.
+        generator: source of samples and noise; by default seeded with 0.
+
+    Returns:
+        float64 (len(sigmas),), mean squared error per dimension, never negative, exact to rounding at about 1e-32;
+        `rule_gap_estimate` adds the standard error.
+
+    Raises:
+        ValueError: an encoding that does not fit, a sigma that is not positive and finite, or n_samples < 2.
+    """
+    return rule_gap_estimate(rule, sigmas, encoding, n_samples, generator).value
+
+
+@torch.no_grad()
+def rule_gap_estimate(
+    rule: Law,
+    sigmas: Sequence[float] | Tensor,
+    encoding: Encoding | None = None,
+    n_samples: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Estimate:
+    """`rule_gap` with its standard error; same arguments.
+
+    The rule's denoiser is the posterior mean, so its error is orthogonal to any function of y, and the difference of
+    the two losses is E|D_rule(y) - D_product(y)|^2 exactly. We average that: it needs no clean sample beside y, cannot
+    be negative, and stays accurate where both losses agree to many digits.
+    """
+    independent = ProductLaw(rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64)), rule.shape)
+    with_rule, without = OptimalDenoiser(rule, encoding), OptimalDenoiser(independent, encoding)
+    levels = check_sigmas(sigmas)
+    clean, noise = noisy_samples(rule, with_rule.encoding, n_samples, generator)
+    gaps = []
+    for sigma in levels.tolist():
+        y = clean + sigma * noise
+        gaps.append((with_rule(y, sigma) - without(y, sigma)).square().flatten(1).mean(1))
+    return summarise(gaps)
+
+
+class GptFloors(NamedTuple):
+    """The lowest next-token losses, in nats per token."""
+
+    population: float  # of the rule, log|S| / D: no model does better on fresh samples
+    memorization: float | None  # of the training set, its entropy / D: where training loss ends; None without one
+
+
+def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
+    """Where the next-token loss of an autoregressive model ends: at rule learning, and at full memorization.
+
+    Args:
+        rule: the rule, or any other law, whose samples are modelled, cells in raster order.
+        train: training symbols (N, D), repeated rows counted as often as they occur; or an int N, for N distinct
+            samples; or None.
+
+    Returns:
+        GptFloors(population, memorization), averages over the D tokens in nats.
+
+    Raises:
+        ValueError: no training samples, symbols of another shape, or N beyond the support.
+    """
+    population = rule.entropy / rule.dim
+    if train is None:
+        return GptFloors(population, None)
+    if isinstance(train, int):
+        if train < 1 or (isinstance(rule, Rule) and train > rule.support_size):
+            most = f"..{rule.support_size}" if isinstance(rule, Rule) else " or more"
+            raise ValueError(f"a training set of distinct samples holds 1{most} of them, got N={train}")
+        return GptFloors(population, math.log(train) / rule.dim)
+    rule.check_symbols(train, batch=True)
+    return GptFloors(population, EmpiricalLaw(train, rule.alphabet, rule.shape).entropy / rule.dim)
+
+
+def noisy_samples(
+    law: Law, encoding: Encoding, n_samples: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Encoded draws of a law and standard normal noise, both float64 (n_samples, C, H, W)."""
+    if n_samples < 2:
+        raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples}")
+    generator = generator or torch.Generator().manual_seed(0)
+    clean = encoding.encode(law.sample(n_samples, generator), torch.float64)
+    return clean, torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+
+
+def summarise(draws: Sequence[Tensor]) -> Estimate:
+    """Mean and standard error of independent draws (n_samples,), one tensor for each sigma."""
+    if not draws:
+        return Estimate(torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    stacked = torch.stack(list(draws))
+    return Estimate(stacked.mean(1), stacked.std(1) / math.sqrt(stacked.shape[1]))
