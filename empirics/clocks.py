@@ -57,8 +57,11 @@ def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
             _plot_ratios(axes[0][column], run)
             _plot_loss(axes[1][column], run)
         axes[0][0].set_ylabel("fraction of generations")
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        for row, place in ((0, "outside upper center"), (1, "outside lower center")):
+            entries = {
+                label: handle for ax in axes[row] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+            }
+            figure.legend(list(entries.values()), list(entries), loc=place, ncols=len(entries))
         figure.savefig(path)
 
 
@@ -97,4 +100,3 @@ def _plot_loss(ax: Axes, run: Run) -> None:
     ax.set_xlabel("training step")
     ax.set_ylabel("EDM loss" if run.config.is_dit else "nats per token")
     ax.set_ylim(bottom=0)
-    ax.legend(loc="lower left")

@@ -83,10 +83,10 @@ class RunConfig:
         return self.model.startswith("dit")
 
     def eval_steps(self) -> list[int]:
-        """Steps of the evaluations: geometric from `eval_first` by `eval_ratio`, and the last step."""
+        """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
         steps: list[int] = []
         step = float(self.eval_first)
-        while step < self.steps:
+        while step * self.eval_ratio**0.5 < self.steps:
             if not steps or round(step) > steps[-1]:
                 steps.append(round(step))
             step *= self.eval_ratio

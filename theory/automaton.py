@@ -1,0 +1,337 @@
+"""Rules read cell by cell: a layered automaton gives count, samples, posterior and next-token law in one sweep.
+
+A rule reads the D cells in raster order and keeps, as its state, what it must remember of them. The states reachable
+after t cells form layer t; two prefixes with the same state have the same completions, so that sums over the support
+become sums over the edges between layers (the sum-product algorithm on a trellis: Bahl et al., 1974).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .law import Rule
+
+
+class LayeredAutomaton(Rule):
+    """The uniform law on the grids that an automaton accepts: a rule of your own in ten lines.
+
+    A subclass gives `start`, `step` and, if the end of the grid decides, `accept`. States are int64, packed as you
+    like. No two adjacent ones in raster order::
+
+        class NoAdjacentOnes(LayeredAutomaton):
+            def __init__(self, shape):
+                super().__init__(shape, alphabet=2)
+                self.spec = f"no-adjacent-ones:{shape[0]}x{shape[1]}"
+
+            def step(self, states, position, symbol):
+                allowed = (states == 0) | (symbol == 0)  # the state is the symbol before this cell
+                return allowed, np.full_like(states, symbol)
+
+        NoAdjacentOnes((6, 6)).support_size  # 39088169, the 38th Fibonacci number
+
+    The automaton is built on first use, layer by layer: `step` runs on all states of a layer at once, equal states
+    merge, and states that no valid grid passes are pruned. Time and memory grow with the edges that remain.
+
+    Args:
+        shape: (H, W).
+        alphabet: Q, the number of symbols.
+
+    Attributes:
+        start: the state before the first cell.
+        groups: the whole grid, unless the subclass sets its own parts.
+
+    Raises:
+        ValueError: a bad shape or alphabet; and, when it is first used, a rule that no grid satisfies.
+    """
+
+    start: int = 0
+    MEMORY = 2**30  # bytes of messages held at once; a larger batch is run in parts
+
+    def __init__(self, shape: tuple[int, int], alphabet: int) -> None:
+        super().__init__(shape, alphabet)
+        self.spec = type(self).__name__
+        self.groups = torch.arange(self.dim)[None]
+
+    @abstractmethod
+    def step(self, states: np.ndarray, position: int, symbol: int) -> tuple[Any, Any]:
+        """Which states may read a symbol, and where it leads.
+
+        Args:
+            states: int64 (n,), the distinct states before the cell.
+            position: the cell, 0..D-1 in raster order.
+            symbol: 0..Q-1.
+
+        Returns:
+            allowed: bool (n,); next_states: int64 (n,), read where allowed. Either may be one value for all.
+        """
+
+    def accept(self, states: np.ndarray) -> Any:
+        """Which states after the last cell belong to valid grids: bool (n,); all of them by default."""
+        return np.ones(len(states), dtype=bool)
+
+    @property
+    def support_size(self) -> int:
+        return self._trellis.support_size
+
+    def constraints(self, x: Tensor) -> dict[str, Tensor]:
+        """The whole rule as one constraint, found by running the automaton; see `Rule.constraints`."""
+        cells = x.reshape(-1, self.dim).cpu().numpy()
+        states = np.full(len(cells), self.start, dtype=np.int64)
+        alive = np.ones(len(cells), dtype=bool)
+        for position in range(self.dim):
+            for symbol in range(self.alphabet):
+                reading = np.flatnonzero(alive & (cells[:, position] == symbol))
+                alive[reading], states[reading] = self._checked_step(states[reading], position, symbol)
+        alive[alive] = np.broadcast_to(self.accept(states[alive]), alive.sum())
+        return {"rule": torch.from_numpy(alive).to(x.device).reshape(*x.shape[:-1], 1)}
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n independent grids, each symbol drawn in proportion to its number of completions: int64 (n, D)."""
+        x = torch.empty(n, self.dim, dtype=torch.int64)
+        state = torch.zeros(n, dtype=torch.int64)
+        for t in range(self.dim):
+            probs, targets = self._trellis.moves(t, state)
+            ladder = probs.cumsum(-1)
+            below = torch.nextafter(ladder[:, -1:], torch.zeros(()).double())
+            level = torch.rand(n, 1, dtype=torch.float64, generator=generator) * ladder[:, -1:]
+            x[:, t] = (ladder <= torch.minimum(level, below)).sum(-1)
+            state = targets.gather(-1, x[:, t, None])[:, 0]
+        return x
+
+    def next_token_probs(self, x: Tensor) -> Tensor:
+        """One walk through the automaton for the whole batch; see `Law.next_token_probs`."""
+        self.check_symbols(x, batch=True)
+        cells = x.cpu().long()
+        probs = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64)
+        state = torch.zeros(len(x), dtype=torch.int64)
+        alive = torch.arange(len(x))  # the rows whose prefix some valid grid has
+        for t in range(self.dim):
+            probs[alive, t], targets = self._trellis.moves(t, state)
+            state = targets.gather(-1, cells[alive, t, None])[:, 0]
+            alive, state = alive[state >= 0], state[state >= 0]
+        return probs.to(x.device)
+
+    def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [self._trellis.posterior(part, marginals=True) for part in self._split(h)]
+        return torch.cat([log_z for log_z, _ in parts]), torch.cat([m for _, m in parts])
+
+    def _log_normaliser(self, h: Tensor) -> Tensor:
+        return torch.cat([self._trellis.posterior(part, marginals=False)[0] for part in self._split(h)])
+
+    def _split(self, h: Tensor) -> tuple[Tensor, ...]:
+        return h.split(max(1, self.MEMORY // (8 * self._trellis.n_states)))
+
+    def _checked_step(self, states: np.ndarray, position: int, symbol: int) -> tuple[np.ndarray, np.ndarray]:
+        allowed, following = self.step(states, position, symbol)
+        allowed, following = np.asarray(allowed), np.asarray(following)
+        if allowed.dtype != bool or following.dtype.kind not in "iu":
+            raise ValueError(
+                f"{type(self).__name__}.step must return (bool, integer) arrays, got {allowed.dtype}, {following.dtype}"
+            )
+        return np.broadcast_to(allowed, states.shape), np.broadcast_to(following, states.shape)
+
+    @cached_property
+    def _trellis(self) -> _Trellis:
+        states = np.array([self.start], dtype=np.int64)
+        layers, reachable = [], [1]
+        for position in range(self.dim):
+            sources, reached = [], []
+            for symbol in range(self.alphabet):
+                allowed, following = self._checked_step(states, position, symbol)
+                sources.append(np.flatnonzero(allowed).astype(np.int32))
+                reached.append(following[allowed].astype(np.int64))
+            states, merged = np.unique(np.concatenate(reached), return_inverse=True)
+            ends = np.cumsum([len(part) for part in sources])
+            layers.append(list(zip(sources, np.split(merged.astype(np.int32), ends[:-1]), strict=True)))
+            reachable.append(len(states))
+        alive = np.array(np.broadcast_to(self.accept(states), len(states)))
+        sizes = [int(alive.sum())]
+        for t in reversed(range(self.dim)):  # keep the states that some accepted path passes
+            renumbered = np.cumsum(alive, dtype=np.int32) - 1
+            kept = [(source[alive[target]], renumbered[target[alive[target]]]) for source, target in layers[t]]
+            alive = np.zeros(reachable[t], dtype=bool)
+            for source, _ in kept:
+                alive[source] = True
+            renumbered = np.cumsum(alive, dtype=np.int32) - 1
+            layers[t] = [(renumbered[source], target) for source, target in kept]
+            sizes.append(int(alive.sum()))
+        if sizes[-1] == 0:
+            raise ValueError(f"no {self.shape} grid satisfies {self.spec}")
+        return _Trellis(layers, sizes[::-1])
+
+
+class _Edges(NamedTuple):
+    """The edges of one layer that read one symbol; a source occurs once."""
+
+    source: Tensor  # int32 (E,), ascending
+    target: Tensor  # int32 (E,)
+    injective: bool  # a target occurs once too
+
+    def blocks(self, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sources and targets on the device of `like` (..., B), in blocks whose messages stay in cache."""
+        rows = max(1, 2**17 // max(1, like.shape[-1]))
+        return zip(self.source.to(like.device).split(rows), self.target.to(like.device).split(rows), strict=True)
+
+
+class _Trellis:
+    """The layers of states and edges, and the sums over the paths through them.
+
+    Messages have the batch last, (states, B), so that one gathered row is contiguous.
+    """
+
+    def __init__(self, layers: list[list[tuple[np.ndarray, np.ndarray]]], sizes: list[int]) -> None:
+        self.sizes = sizes  # states in layers 0..D
+        self.n_states = sum(sizes)
+        self.layers = [
+            [
+                _Edges(torch.from_numpy(source), torch.from_numpy(target), _all_distinct(target, sizes[t + 1]))
+                for source, target in layer
+            ]
+            for t, layer in enumerate(layers)
+        ]
+        completions = _completions(layers, sizes, np.float64)
+        if not completions[0][0] < 2**53:  # beyond, float64 rounds: count in Python integers
+            completions = _completions(layers, sizes, object)
+        self.support_size = int(completions[0][0])
+        self.log_completions = [torch.from_numpy(_log(counts)) for counts in completions]
+        self.most_completions = [float(logs.max()) for logs in self.log_completions]
+
+    def moves(self, t: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        """P(x_t = s | state) float64 (B, Q) and the states it leads to (B, Q), -1 where s cannot follow."""
+        probs = torch.zeros(len(state), len(self.layers[t]), dtype=torch.float64)
+        targets = torch.full(probs.shape, -1, dtype=torch.int64)
+        for s, edges in enumerate(self.layers[t]):
+            if len(edges.source):
+                at = torch.searchsorted(edges.source, state.int()).clamp_max_(len(edges.source) - 1)
+                rows = (edges.source[at] == state).nonzero()[:, 0]
+                target = edges.target[at[rows]].long()
+                targets[rows, s] = target
+                probs[rows, s] = torch.exp(self.log_completions[t + 1][target] - self.log_completions[t][state[rows]])
+        return probs, targets
+
+    def posterior(self, h: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
+        """Log normaliser (B,) and, if asked, marginals (B, D, Q), for fields h (B, D, Q).
+
+        Sums run over weights exp(h), rescaled at each layer. Where a row's fields contradict the rule so strongly that
+        underflow could matter, that row is done again in float64, and at last in log space.
+        """
+        top = h.amax(-1, keepdim=True)
+        fields = (h - top).permute(1, 2, 0).contiguous()  # (D, Q, B), at most 0
+        weights = fields.exp()
+        alphas, log_z, safe = self._forward(weights)
+        m = self._backward(weights, alphas) if marginals and bool(safe.any()) else torch.zeros_like(fields)
+        del alphas
+        log_z = log_z + top.double().sum((1, 2)) - math.log(self.support_size)
+        log_z, m = log_z.to(h.dtype), m.permute(2, 0, 1)
+        if not bool(safe.all()):
+            rows = (~safe).nonzero()[:, 0]
+            if h.dtype == torch.float64:
+                exact, redone = self._in_log_space(fields[..., rows], marginals)
+                log_z[rows] = exact + top[rows].sum((1, 2)) - math.log(self.support_size)
+            else:
+                exact, redone = self.posterior(h[rows].double(), marginals)
+                log_z[rows] = exact.to(h.dtype)
+            m[rows] = redone.to(h.dtype)
+        return log_z, m
+
+    def _forward(self, w: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Scaled sums over the paths from the start, log of the total (B,), and the rows without harmful underflow."""
+        info = torch.finfo(w.dtype)
+        alphas = [w.new_ones(1, w.shape[-1])]
+        log_scale = torch.zeros(w.shape[-1], dtype=torch.float64, device=w.device)
+        largest_loss = torch.full_like(log_scale, -math.inf)
+        for t, layer in enumerate(self.layers):
+            # Each edge loses at most `tiny` to underflow, in units of the sum over sources, here and in the backward
+            # pass; as no weight exceeds 1, no more than that times the most completions of a target.
+            loss = log_scale + self.most_completions[t + 1] + math.log(info.tiny * sum(len(e.source) for e in layer))
+            largest_loss = torch.maximum(largest_loss, loss)
+            reached = w.new_zeros(self.sizes[t + 1], w.shape[-1])
+            for s, edges in enumerate(layer):
+                for source, target in edges.blocks(w):
+                    _add_at(reached, target, alphas[t].index_select(0, source).mul_(w[t, s]), edges.injective)
+            scale = reached.sum(0)
+            log_scale = log_scale + scale.double().log()
+            alphas.append(reached.div_(scale.clamp_min(info.tiny)))
+        return alphas, log_scale, log_scale > largest_loss - math.log(info.eps)
+
+    def _backward(self, w: Tensor, alphas: list[Tensor]) -> Tensor:
+        """Marginals (D, Q, B), while the scaled sums over the paths to the end are passed back."""
+        tiny = torch.finfo(w.dtype).tiny
+        m = torch.zeros_like(w)
+        beta = torch.ones_like(alphas[-1])
+        for t in reversed(range(len(self.layers))):
+            reached = torch.zeros_like(alphas[t])
+            for s, edges in enumerate(self.layers[t]):
+                for source, target in edges.blocks(w):
+                    flow = beta.index_select(0, target).mul_(w[t, s])
+                    _add_at(reached, source, flow, True)
+                    m[t, s] += flow.mul_(alphas[t].index_select(0, source)).sum(0)
+            beta = reached.div_(reached.sum(0).clamp_min(tiny))
+        return m / m.sum(1, keepdim=True).clamp_min(tiny)
+
+    def _in_log_space(self, fields: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
+        """Log of the total (B,) and marginals (B, D, Q) for float64 fields (D, Q, B) of any size.
+
+        Log messages run back from the end; forward from the start they make the posterior a Markov chain, whose state
+        probabilities are sums of positive terms of at most 1.
+        """
+        betas = [fields.new_zeros(self.sizes[-1], fields.shape[-1])]
+        for t in reversed(range(len(self.layers))):
+            reached = fields.new_full((self.sizes[t], fields.shape[-1]), -math.inf)
+            for s, edges in enumerate(self.layers[t]):
+                for source, target in edges.blocks(fields):
+                    flow = betas[0].index_select(0, target).add_(fields[t, s])
+                    reached.index_copy_(0, source.long(), torch.logaddexp(reached.index_select(0, source), flow))
+            betas.insert(0, reached)
+        m = torch.zeros_like(fields)
+        chance = fields.new_ones(1, fields.shape[-1])
+        for t, layer in enumerate(self.layers) if marginals else ():
+            reached = fields.new_zeros(self.sizes[t + 1], fields.shape[-1])
+            for s, edges in enumerate(layer):
+                for source, target in edges.blocks(fields):
+                    flow = betas[t + 1].index_select(0, target).add_(fields[t, s])
+                    flow = flow.sub_(betas[t].index_select(0, source)).exp_().mul_(chance.index_select(0, source))
+                    m[t, s] += flow.sum(0)
+                    _add_at(reached, target, flow, edges.injective)
+            chance = reached
+        return betas[0][0], m.permute(2, 0, 1)
+
+
+def _add_at(total: Tensor, rows: Tensor, values: Tensor, distinct: bool) -> None:
+    """total[rows] += values; a plain copy back is four times faster than index_add_ where the rows are distinct."""
+    if distinct:
+        total.index_copy_(0, rows.long(), total.index_select(0, rows).add_(values))
+    else:
+        total.index_add_(0, rows, values)
+
+
+def _all_distinct(index: np.ndarray, size: int) -> bool:
+    seen = np.zeros(size, dtype=bool)
+    seen[index] = True
+    return int(np.count_nonzero(seen)) == len(index)
+
+
+def _completions(layers: list[list[tuple[np.ndarray, np.ndarray]]], sizes: list[int], dtype: Any) -> list[np.ndarray]:
+    """How many ways each state can reach the end, by layer."""
+    counts = [np.ones(sizes[-1], dtype=dtype)]
+    with np.errstate(over="ignore"):
+        for t in reversed(range(len(layers))):
+            ways = np.zeros(sizes[t], dtype=dtype)
+            for source, target in layers[t]:
+                ways[source] += counts[0][target]
+            counts.insert(0, ways)
+    return counts
+
+
+def _log(counts: np.ndarray) -> np.ndarray:
+    if counts.dtype == object:  # Python integers beyond float64's range
+        return np.array([math.log(count) for count in counts.tolist()])
+    return np.log(counts)
