@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import FeedForward, Linear, Size, attend, split_heads
+from .layers import FeedForward, Linear, Size, attend
 
 
 class DiT(nn.Module):
@@ -45,7 +45,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.final_modulation(condition)[:, None].chunk(2, -1)
-        return self.final(modulate(tokens, shift, scale)).transpose(1, 2).reshape(y.shape)
+        return self.final(modulate(tokens, shift, scale)).float().transpose(1, 2).reshape(y.shape)
 
 
 class Block(nn.Module):
@@ -61,14 +61,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(6, -1)
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(modulate(x, shift1, scale1)).chunk(3, -1))
-        x = x + gate1 * self.out(attend(q, k, v))
-        return x + gate2 * self.mlp(modulate(x, shift2, scale2))
+        x = torch.addcmul(x, gate1, self.out(attend(self.qkv(modulate(x, shift1, scale1)), self.heads)))
+        return torch.addcmul(x, gate2, self.mlp(modulate(x, shift2, scale2)))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Layer norm without weights of its own, then the noise level's scale and shift."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 class NoiseEmbedding(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import FeedForward, Linear, Size, attend, split_heads
+from .layers import FeedForward, Linear, Size, attend
 
 
 class GPT(nn.Module):
@@ -36,7 +36,7 @@ class GPT(nn.Module):
         hidden = self.token(torch.cat([begin, x[:, :-1]], 1)) + self.position
         for block in self.blocks:
             hidden = block(hidden, self.mask)
-        return self.head(self.norm(hidden))
+        return self.head(self.norm(hidden)).float()
 
     @torch.no_grad()
     def generate(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class GPT(nn.Module):
             for block, cache in zip(self.blocks, caches, strict=True):
                 assert isinstance(block, Block)
                 hidden = block.extend(hidden, cache, t)
-            probs = self.head(self.norm(hidden[:, 0])).softmax(-1)
+            probs = self.head(self.norm(hidden[:, 0])).float().softmax(-1)
             # Inverting the distribution function spends exactly one number a cell, whatever the symbols are.
             last = (uniform[t] > probs.cumsum(-1)[:, :-1]).sum(-1)
             x[t] = last
@@ -77,13 +77,14 @@ class Block(nn.Module):
         self.mlp = FeedForward(size.width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm1(x)).chunk(3, -1))
-        x = x + self.out(attend(q, k, v, mask))
+        x = x + self.out(attend(self.qkv(self.norm1(x)), self.heads, mask))
         return x + self.mlp(self.norm2(x))
 
     def extend(self, x: Tensor, cache: Tensor, t: int) -> Tensor:
         """One more position: x (B, 1, width), keys and values of positions before t in cache (2, B, heads, D, d)."""
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm1(x)).chunk(3, -1))
-        cache[0, :, :, t], cache[1, :, :, t] = k[:, :, 0], v[:, :, 0]
-        x = x + self.out(attend(q, cache[0, :, :, : t + 1], cache[1, :, :, : t + 1]))
+        q, k, v = self.qkv(self.norm1(x)).float().unflatten(-1, (3, self.heads, -1)).unbind(2)  # (B, 1, heads, d)
+        cache[0, :, :, t], cache[1, :, :, t] = k[:, 0], v[:, 0]
+        keys, values = cache[..., : t + 1, :]
+        weights = (q.transpose(1, 2) * q.shape[-1] ** -0.5 @ keys.transpose(-2, -1)).softmax(-1)
+        x = x + self.out((weights @ values).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm2(x))

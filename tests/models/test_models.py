@@ -77,11 +77,22 @@ def test_gpt_generates_its_own_law():
     assert abs(chi2 - 26) < 4 * math.sqrt(52)
 
 
-def test_attention_equals_torch():
-    q, k, v = torch.randn(3, 2, 4, 5, 8, generator=torch.Generator().manual_seed(0))
-    mask = torch.full((5, 5), -torch.inf).triu(1)
-    theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-    torch.testing.assert_close(attend(q, k, v, mask), theirs)
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_and_its_gradient_equal_torch(causal):
+    g = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, 5, 3 * 4 * 8, generator=g, requires_grad=True)
+    weight = torch.randn(2, 5, 4 * 8, generator=g)
+    mask = torch.full((5, 5), -torch.inf).triu(1) if causal else None
+    q, k, v = qkv.view(2, 5, 3, 4, 8).permute(2, 0, 3, 1, 4)
+    theirs = F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+    (expected,) = torch.autograd.grad((theirs * weight).sum(), qkv)
+    ours = attend(qkv, 4, mask)
+    (gradient,) = torch.autograd.grad((ours * weight).sum(), qkv)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient, expected)
+    half = qkv.detach().bfloat16().requires_grad_()
+    (rounded,) = torch.autograd.grad((attend(half, 4, mask) * weight.bfloat16()).sum(), half)
+    torch.testing.assert_close(rounded.float(), expected, rtol=0.1, atol=0.05)
 
 
 def test_dit_starts_as_the_best_linear_denoiser_of_unit_data():

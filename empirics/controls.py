@@ -1,0 +1,208 @@
+"""Controls: are novel valid samples as diverse as the law's own, and does a scaling law survive shuffled labels?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from ..theory import Rule
+from .aft import CensoredRegression
+from .runs_table import check_runs
+from .scaling import fit_scaling
+from .scaling_tests import group_keys
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Novel valid generations against independent draws from the rule's law outside the training set.
+
+    Attributes:
+        n_generated, n_novel_valid: generations, and those valid and not in the training set.
+        distinct_fraction: distinct grids among the novel valid ones over their number.
+        distinct_expected: its expectation for independent draws.
+        distinct_p_value: that independent draws repeat as often (Poisson number of equal pairs).
+        hamming: mean number of cells in which two novel valid generations differ.
+        hamming_expected: its expectation under the law, exact.
+        hamming_se: standard deviation of `hamming` between samples of the law of this size.
+        hamming_p_value: one-sided, that the law's own samples are as close together, by simulation.
+    """
+
+    n_generated: int
+    n_novel_valid: int
+    distinct_fraction: float
+    distinct_expected: float
+    distinct_p_value: float
+    hamming: float
+    hamming_expected: float
+    hamming_se: float
+    hamming_p_value: float
+
+
+def diversity(
+    samples: Tensor, rule: Rule, train: Tensor, n_reference: int = 199, generator: torch.Generator | None = None
+) -> Diversity:
+    """Diversity of the novel valid samples among a model's generations.
+
+    For the uniform law on the valid grids outside the training set, with cell marginals m_i(s), two independent samples
+    differ in E = sum_i (1 - sum_s m_i(s)^2) cells. Its spread between samples of n is simulated: for parity rules the
+    mean pairwise distance is a degenerate U-statistic, to which no normal approximation applies.
+
+    Args:
+        samples: generated symbols (n, D), independent of each other.
+        rule: the rule, whose law is the reference.
+        train: training symbols (N, D), valid.
+        n_reference: simulated samples of the law; hamming_p_value is a multiple of 1 / (n_reference + 1).
+        generator: of the simulation.
+
+    Raises:
+        ValueError: symbols of another shape or type, invalid training samples, fewer than two novel valid samples, or a
+            training set that leaves no novel grid.
+    """
+    rule.check_symbols(samples, batch=True)
+    rule.check_symbols(train, batch=True)
+    if n_reference < 1:
+        raise ValueError(f"n_reference must be at least 1, got {n_reference}")
+    if len(train) and not bool(rule.is_valid(train).all()):
+        raise ValueError(f"every training sample must satisfy {rule.spec}")
+    known = torch.unique(train, dim=0)
+    n_novel_grids = rule.support_size - len(known)
+    if n_novel_grids < 1:
+        raise ValueError("the training set holds every valid grid, so nothing can be novel")
+    keys = _keys(known)
+    novel = samples[rule.is_valid(samples) & _absent(samples, keys)]
+    n = len(novel)
+    if n < 2:
+        raise ValueError(f"diversity needs at least 2 novel valid samples, got {n} of {len(samples)}")
+
+    marginals = rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64))
+    seen = torch.nn.functional.one_hot(known.long(), rule.alphabet).sum(0)
+    marginals = (rule.support_size * marginals - seen) / n_novel_grids
+    expected = float((1 - (marginals**2).sum(-1)).sum())
+    hamming = mean_hamming(novel, rule.alphabet)
+    reference = np.array(
+        [mean_hamming(_draw_novel(rule, n, keys, generator), rule.alphabet) for _ in range(n_reference)]
+    )
+    close = int((reference <= hamming + 1e-12).sum())
+
+    _, counts = torch.unique(novel, dim=0, return_counts=True)
+    pairs = int((counts * (counts - 1) // 2).sum())
+    expected_pairs = n * (n - 1) / 2 / n_novel_grids
+    expected_distinct = -n_novel_grids * math.expm1(n * math.log1p(-1 / n_novel_grids)) if n_novel_grids > 1 else 1.0
+    return Diversity(
+        n_generated=len(samples),
+        n_novel_valid=n,
+        distinct_fraction=len(counts) / n,
+        distinct_expected=expected_distinct / n,
+        distinct_p_value=float(stats.poisson.sf(pairs - 1, expected_pairs)),
+        hamming=hamming,
+        hamming_expected=expected,
+        hamming_se=float(reference.std(ddof=1)) if n_reference > 1 else math.nan,
+        hamming_p_value=(1 + close) / (n_reference + 1),
+    )
+
+
+def mean_hamming(x: Tensor, alphabet: int) -> float:
+    """Mean Hamming distance, in cells, over all pairs of n >= 2 rows of symbols (n, D), from per-cell counts."""
+    n = len(x)
+    if n < 2:
+        raise ValueError(f"a mean distance needs at least 2 samples, got {n}")
+    counts = torch.stack([(x == s).sum(0) for s in range(alphabet)]).double()  # (Q, D)
+    return float((1 - (counts * (counts - 1)).sum(0) / (n * (n - 1))).sum())
+
+
+@dataclass(frozen=True)
+class PermutationControl:
+    """A scaling exponent against those of tables whose labels were shuffled.
+
+    Attributes:
+        exponent: of the table as it is.
+        shuffled_mean: mean exponent of the shuffled tables, near 0.
+        shuffled_interval: their central 95% interval.
+        p_value: two-sided, that a shuffled exponent is as far from 0.
+        n_permutations: shuffled tables.
+    """
+
+    exponent: float
+    shuffled_mean: float
+    shuffled_interval: tuple[float, float]
+    p_value: float
+    n_permutations: int
+
+
+def permutation_control(
+    df: pd.DataFrame,
+    onset: str = "tau_mem",
+    x: str = "n_train",
+    by: str | Sequence[str] = ("model", "rule"),
+    n_permutations: int = 999,
+    seed: int = 0,
+) -> PermutationControl:
+    """Refit a scaling law with x shuffled among the runs of each group: without a law, what exponents appear?
+
+    All shuffled tables are fitted at once, as weights on the product of runs and values of x.
+
+    Args:
+        df, onset, x, by: as in `fit_scaling`.
+        n_permutations: shuffled tables; the p-value is a multiple of 1 / (n_permutations + 1).
+        seed: of the shuffling.
+
+    Raises:
+        ValueError: as `fit_scaling`, or n_permutations below 1.
+    """
+    if n_permutations < 1:
+        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
+    by = (by,) if isinstance(by, str) else tuple(by)
+    fit = fit_scaling(df, onset, x, by, n_boot=0)
+    assert isinstance(fit.exponent, float)
+    table = check_runs(df, onset, x, by)
+    _, group = group_keys(table, by)
+    values, index = np.unique(table["x"].to_numpy(), return_inverse=True)
+    n, K, G = len(table), len(values), int(group.max()) + 1
+    run, level = np.repeat(np.arange(n), K), np.tile(np.arange(K), n)
+    with np.errstate(divide="ignore"):
+        lower, upper = np.log(table["lower"].to_numpy()), np.log(table["upper"].to_numpy())
+    design = np.column_stack([np.eye(G)[group[run]], np.log(values)[level]])
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((n_permutations, n, K))
+    for g in range(G):
+        runs = np.flatnonzero(group == g)
+        shuffled = rng.permuted(np.tile(index[runs], (n_permutations, 1)), axis=1)  # (B, runs)
+        weights[:, runs] = np.eye(K)[shuffled]
+    regression = CensoredRegression(lower[run], upper[run], design)
+    shuffled_fit = regression.fit(weights.reshape(n_permutations, n * K))
+    exponents = shuffled_fit.beta[:, -1]
+    low, high = np.quantile(exponents, [0.025, 0.975])
+    extreme = int((np.abs(exponents) >= abs(fit.exponent) - 1e-12).sum())
+    return PermutationControl(
+        exponent=fit.exponent,
+        shuffled_mean=float(exponents.mean()),
+        shuffled_interval=(float(low), float(high)),
+        p_value=(1 + extreme) / (n_permutations + 1),
+        n_permutations=n_permutations,
+    )
+
+
+def _keys(x: Tensor) -> set[bytes]:
+    return {row.tobytes() for row in x.to(torch.uint8).numpy()}
+
+
+def _absent(x: Tensor, keys: set[bytes]) -> Tensor:
+    return torch.tensor([row.tobytes() not in keys for row in x.to(torch.uint8).numpy()], dtype=torch.bool)
+
+
+def _draw_novel(rule: Rule, n: int, keys: set[bytes], generator: torch.Generator | None) -> Tensor:
+    """n independent draws from the uniform law on the valid grids outside the training set."""
+    kept: list[Tensor] = []
+    while (have := sum(map(len, kept))) < n:
+        x = rule.sample(max(n - have, 256), generator)
+        kept.append(x[_absent(x, keys)])
+    return torch.cat(kept)[:n]

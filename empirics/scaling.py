@@ -1,0 +1,350 @@
+"""Scaling laws of clocks: tau = c_group * x^exponent with log-normal scatter, from onsets known only to an interval.
+
+    log tau = log c_group + exponent * log x + sigma * Normal
+
+is a log-normal accelerated-failure-time model; a censored run counts as "later than its last evaluation" instead of
+being dropped, which would bias the exponent downward (tests/benchmarks/results/scaling_coverage.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .aft import CensoredRegression
+from .resampling import bca_interval, centre, cluster_weights, percentile_interval, stratified_weights
+from .runs_table import check_runs
+from .scaling_tests import ScalingTest, group_keys, line_design, scaling_tests, unidentified
+from .scaling_text import scaling_frame, scaling_rows, scaling_summary
+from .text_tables import latex_table, markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Slope = Literal["shared", "separate"]
+Resample = Literal["cell", "seed"]
+Method = Literal["profile", "percentile", "bca"]
+Interval = tuple[float, float]
+
+
+def fit_scaling(
+    df: pd.DataFrame,
+    onset: str = "tau_mem",
+    x: str = "n_train",
+    by: str | Sequence[str] = ("model", "rule"),
+    n_boot: int = 2000,
+    seed: int = 0,
+    slope: Slope = "shared",
+    resample: Resample = "cell",
+) -> ScalingFit:
+    """Fit a scaling law to interval- and right-censored onsets by maximum likelihood.
+
+    Args:
+        df: a runs table (`runs_table`): columns ``ONSET_lower``, ``ONSET_upper`` (training steps; upper is inf for a
+            censored run, lower is 0 for an onset before the first evaluation), ``x``, the `by` columns and ``seed``.
+        onset: which onset, such as ``tau_mem``.
+        x: what it scales with, positive.
+        by: columns whose values define groups, each with its own prefactor; empty for one group.
+        n_boot: bootstrap resamples, for the percentile and BCa intervals and the figure's band; 0 for none.
+        seed: of the bootstrap.
+        slope: one exponent, ``"shared"``, or one for each group, ``"separate"``.
+        resample: runs within cells of equal (group, x), ``"cell"``, which suits runs that are independent; or whole
+            seeds, ``"seed"``, which allows for what runs of a seed share, but needs ten seeds or so.
+
+    Returns:
+        The fit.
+
+    Raises:
+        ValueError: a table that `check_runs` refuses, or one that does not determine the fit: a group without onsets, a
+            single value of x, a single run in every cell, all runs censored, exact onsets without scatter.
+    """
+    if slope not in ("shared", "separate"):
+        raise ValueError(f"slope must be 'shared' or 'separate', got {slope!r}")
+    if resample not in ("cell", "seed"):
+        raise ValueError(f"resample must be 'cell' or 'seed', got {resample!r}")
+    if n_boot < 0:
+        raise ValueError(f"n_boot must be at least 0, got {n_boot}")
+    by = (by,) if isinstance(by, str) else tuple(by)
+    table = check_runs(df, onset, x, by)
+    groups, group = group_keys(table, by)
+    regression = _regression(table, groups, group, slope, onset, x)
+    fit = regression.fit()
+    beta, sigma = fit.beta[0], float(fit.sigma[0])
+    if not fit.converged[0] or sigma <= 2e-6:
+        raise ValueError(f"the {onset} lie on a line exactly, so their scatter is unknown; give intervals or more runs")
+    cell = np.unique(np.column_stack([group, table["x"]]), axis=0, return_inverse=True)[1].ravel()
+    strata = cell if resample == "cell" else pd.factorize(table["seed"])[0]
+    draw = stratified_weights if resample == "cell" else cluster_weights
+    draws = np.empty((0, len(beta)))
+    if n_boot:
+        weights = draw(strata, n_boot, np.random.default_rng(seed))
+        boot = regression.fit(weights, start=np.append(beta, sigma))
+        draws = boot.beta[boot.converged]
+    G = len(groups)
+    return ScalingFit(
+        onset=onset,
+        x=x,
+        by=by,
+        slope=slope,
+        resample=resample,
+        groups=groups,
+        exponent=float(beta[-1]) if slope == "shared" else dict(zip(groups, beta[G:].tolist(), strict=True)),
+        prefactor=dict(zip(groups, np.exp(beta[:G]).tolist(), strict=True)) if by else float(np.exp(beta[0])),
+        sigma=sigma,
+        log_likelihood=float(fit.log_likelihood[0] - regression.log_lower[regression.exact].sum()),
+        n_runs=len(table),
+        n_censored=int(np.isinf(table["upper"]).sum()),
+        n_boot=n_boot,
+        table=table.assign(group=group),
+        regression=regression,
+        beta=beta,
+        draws=draws,
+        strata=strata,
+    )
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Ordinary least squares on log ONSET_upper, censored runs dropped: for comparison, biased when runs are censored.
+
+    Attributes:
+        exponent, ci: float and (low, high), or dicts by group, as in `ScalingFit`; the interval is Student's.
+        prefactor: in steps, by group.
+        sigma: residual standard deviation, n - p in the denominator.
+        r_squared: share of the variance explained.
+        n_runs: runs that entered.
+    """
+
+    exponent: float | dict[Hashable, float]
+    ci: Interval | dict[Hashable, Interval]
+    prefactor: float | dict[Hashable, float]
+    sigma: float
+    r_squared: float
+    n_runs: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScalingFit:
+    """A fitted scaling law tau = prefactor * x^exponent, in training steps.
+
+    Attributes:
+        groups: keys of the groups: the value of one `by` column, tuples of several.
+        exponent: shared, or a dict by group with separate slopes.
+        prefactor: median onset at x = 1, in steps: a dict by group, a float without groups.
+        sigma: standard deviation of log tau about the line, in nats (natural log).
+        log_likelihood: in nats; an interval counts by its probability, an exact onset by its density per step.
+        n_runs, n_censored: runs, and those of them right-censored.
+        n_boot: resamples asked for; `draws` holds those whose fit converged.
+        table: the runs: lower, upper, x, seed, the `by` columns, and group, an index into `groups`.
+        regression, beta, draws, strata: the likelihood, its maximum, bootstrap coefficients and resampling strata.
+    """
+
+    onset: str
+    x: str
+    by: tuple[str, ...]
+    slope: Slope
+    resample: Resample
+    groups: tuple[Hashable, ...]
+    exponent: float | dict[Hashable, float]
+    prefactor: float | dict[Hashable, float]
+    sigma: float
+    log_likelihood: float
+    n_runs: int
+    n_censored: int
+    n_boot: int
+    table: pd.DataFrame
+    regression: CensoredRegression
+    beta: np.ndarray
+    draws: np.ndarray
+    strata: np.ndarray
+
+    @cached_property
+    def ci(self) -> Interval | dict[Hashable, Interval]:
+        """The 95% interval of the exponent by profile likelihood, the default for its coverage; see `interval`."""
+        return self.interval("profile")
+
+    @cached_property
+    def ci_percentile(self) -> Interval | dict[Hashable, Interval]:
+        """The 95% interval of the exponent from bootstrap percentiles."""
+        return self.interval("percentile")
+
+    @cached_property
+    def ci_bca(self) -> Interval | dict[Hashable, Interval]:
+        """The 95% interval of the exponent from the bias-corrected and accelerated bootstrap."""
+        return self.interval("bca")
+
+    def interval(self, method: Method = "profile", confidence: float = 0.95) -> Interval | dict[Hashable, Interval]:
+        """An interval of the exponent, or a dict of them by group.
+
+        Args:
+            method: ``"profile"``, the profile likelihood with a small-sample cut-off (exact for uncensored Gaussian
+                scatter), which covers 94 to 97% in simulated sweeps; ``"percentile"`` or ``"bca"``, from the bootstrap,
+                which assumes no shape of the scatter but has few runs in each cell to draw, and covers 90 to 95%.
+            confidence: two-sided, between 0 and 1.
+
+        Raises:
+            ValueError: an unknown method; for the bootstrap: none was made, the scatter is finer than the evaluation
+                grid, or more than 5% of the resamples failed to converge.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        G = len(self.groups)
+        ends = [self._coefficient_interval(column, method, confidence) for column in range(G, len(self.beta))]
+        return ends[0] if self.slope == "shared" else dict(zip(self.groups, ends, strict=True))
+
+    @cached_property
+    def prefactor_ci(self) -> Interval | dict[Hashable, Interval]:
+        """95% profile-likelihood intervals of the prefactors, in steps."""
+        ends = [np.exp(self.regression.profile_interval(k)) for k in range(len(self.groups))]
+        pairs = [(float(low), float(high)) for low, high in ends]
+        return dict(zip(self.groups, pairs, strict=True)) if self.by else pairs[0]
+
+    @cached_property
+    def tests(self) -> dict[str, ScalingTest]:
+        """Likelihood-ratio and residual tests by name; see `scaling_tests`."""
+        return scaling_tests(self.table, self.by, self.slope == "separate")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, 2 (coefficients + 1) - 2 log-likelihood; comparable between fits to the same runs."""
+        return 2 * (len(self.beta) + 1) - 2 * self.log_likelihood
+
+    @property
+    def pseudo_r2(self) -> float:
+        """McKelvey and Zavoina's (1975): the share of the variance of log tau that the fitted means explain."""
+        explained = float(np.var(self.regression.design @ self.beta))
+        return explained / (explained + self.sigma**2)
+
+    @property
+    def at_resolution(self) -> bool:
+        """Whether the scatter is finer than the evaluation grid: sigma is then ill-determined, and only the profile
+        intervals, which range over all sigma that the runs allow, are to be trusted; the bootstrap refuses."""
+        return self.sigma <= self.regression.resolution
+
+    @cached_property
+    def residuals(self) -> pd.DataFrame:
+        """The runs with their fitted median onset, ``fitted`` in steps, and generalised ``residual`` in units of sigma.
+
+        The residual is the mean error over the run's interval (Gourieroux et al. 1987); see the normal_residuals test.
+        """
+        fitted = np.exp(self.regression.design @ self.beta)
+        return self.table.assign(fitted=fitted, residual=self.regression.residuals(self.beta, self.sigma))
+
+    @cached_property
+    def ols(self) -> LeastSquares:
+        """Least squares without the censored runs, by statsmodels."""
+        import statsmodels.api as sm
+
+        seen = np.isfinite(self.table["upper"].to_numpy())
+        result = sm.OLS(self.regression.log_upper[seen], self.regression.design[seen]).fit()
+        G = len(self.groups)
+        c, slopes = np.exp(result.params[:G]).tolist(), result.params[G:].tolist()
+        ends = [(float(low), float(high)) for low, high in result.conf_int()[G:]]
+        shared = self.slope == "shared"
+        return LeastSquares(
+            exponent=slopes[0] if shared else dict(zip(self.groups, slopes, strict=True)),
+            ci=ends[0] if shared else dict(zip(self.groups, ends, strict=True)),
+            prefactor=dict(zip(self.groups, c, strict=True)) if self.by else c[0],
+            sigma=float(np.sqrt(result.scale)),
+            r_squared=float(result.rsquared),
+            n_runs=int(seen.sum()),
+        )
+
+    def predict(self, x: np.ndarray | Sequence[float], group: Hashable = None) -> np.ndarray:
+        """Median onset in steps at values of x, for a group (or the only one)."""
+        return np.exp(self._lines(x, group) @ self.beta)
+
+    def band(self, x: np.ndarray | Sequence[float], group: Hashable = None) -> tuple[np.ndarray, np.ndarray]:
+        """Pointwise 95% bootstrap band of `predict`; ValueError as for bootstrap intervals."""
+        self._check_bootstrap()
+        low, high = np.quantile(self._lines(x, group) @ self.draws.T, [0.025, 0.975], axis=1)
+        return np.exp(low), np.exp(high)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a group: n_runs, n_censored, exponent and prefactor (steps) with 95% profile intervals, sigma."""
+        return scaling_frame(self)
+
+    def to_markdown(self) -> str:
+        """`to_frame` as a Markdown table, intervals in brackets."""
+        return markdown_table(*scaling_rows(self))
+
+    def to_latex(self) -> str:
+        """`to_frame` as a LaTeX tabular (booktabs)."""
+        return latex_table(*scaling_rows(self))
+
+    def summary(self) -> str:
+        """The fit, its intervals, tests and the least-squares comparison, as text."""
+        return scaling_summary(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Points with interval bars, censored runs as arrows, fitted lines with bootstrap bands; see `plot_scaling`."""
+        from .scaling_figure import plot_scaling
+
+        return plot_scaling(self, ax)
+
+    def _coefficient_interval(self, column: int, method: Method, confidence: float) -> Interval:
+        if method == "profile":
+            return self.regression.profile_interval(column, confidence)
+        if method not in ("percentile", "bca"):
+            raise ValueError(f"method must be 'profile', 'percentile' or 'bca', got {method!r}")
+        self._check_bootstrap()
+        draws = self.draws[:, column]
+        if method == "percentile":
+            return percentile_interval(draws, confidence)
+        scores, hessian = self.regression.scores(self.beta, self.sigma)
+        moves = scores @ np.linalg.pinv(-hessian, hermitian=True)  # influence of each run on (eta, theta)
+        influence = moves[:, column] - self.beta[column] * moves[:, -1]  # on beta = eta / theta, times theta
+        if self.resample == "seed":
+            influence = np.bincount(self.strata, weights=influence)
+            return bca_interval(draws, float(self.beta[column]), influence - influence.mean(), confidence)
+        return bca_interval(draws, float(self.beta[column]), centre(influence, self.strata), confidence)
+
+    def _check_bootstrap(self) -> None:
+        if self.n_boot == 0:
+            raise ValueError("this fit has no bootstrap; fit with n_boot=2000")
+        if self.at_resolution:
+            raise ValueError("undecided: the scatter is finer than the evaluation grid, so resamples hide it")
+        if len(self.draws) < 0.95 * self.n_boot:
+            failed = self.n_boot - len(self.draws)
+            raise ValueError(f"undecided: {failed} of {self.n_boot} bootstrap fits did not converge; add runs")
+
+    def _lines(self, x: np.ndarray | Sequence[float], group: Hashable) -> np.ndarray:
+        if group is None and len(self.groups) > 1:
+            raise ValueError(f"name a group: one of {list(self.groups)}")
+        k = 0 if group is None else self.groups.index(group)
+        log_x = np.log(np.asarray(x, dtype=float))
+        design = np.zeros((len(log_x), len(self.beta)))
+        design[:, k] = 1.0
+        design[:, len(self.groups) + (k if self.slope == "separate" else 0)] = log_x
+        return design
+
+
+def _regression(
+    table: pd.DataFrame, groups: tuple[Hashable, ...], group: np.ndarray, slope: Slope, onset: str, x: str
+) -> CensoredRegression:
+    """The likelihood of the table; ValueError where it has no finite maximum, naming what is missing."""
+    values = table["x"].to_numpy()
+    if len(np.unique(values)) < 2:
+        raise ValueError(f"all runs have {x}={values[0]:g}; an exponent needs at least two values")
+    if np.isinf(table["upper"]).all():
+        raise ValueError(f"all {len(table)} runs are censored: no {onset} was seen; train longer")
+    with np.errstate(divide="ignore"):  # lower = 0 is left-censored
+        lower, upper = np.log(table["lower"].to_numpy()), np.log(table["upper"].to_numpy())
+    regression = CensoredRegression(lower, upper, line_design(group, np.log(values), slope == "separate"))
+    informative = regression.informative
+    for k, key in enumerate(groups):
+        mine = values[informative & (group == k)]
+        if len(mine) == 0:
+            raise ValueError(f"group {key!r} never shows {onset} between two evaluations; drop it or train longer")
+        if slope == "separate" and len(np.unique(mine)) < 2:
+            raise ValueError(f"group {key!r} has {onset} at {x}={mine[0]:g} alone; its slope needs two values of {x}")
+    if fault := unidentified(regression):
+        raise ValueError(f"{onset} against {x}: {fault}; add runs or train longer")
+    if len(np.unique(np.column_stack([group, values]), axis=0)) == len(table):
+        raise ValueError("every cell has a single run, so scatter and lack of fit look alike; add seeds, at least 2")
+    return regression

@@ -1,0 +1,150 @@
+"""Tests beside a scaling fit: nested models by likelihood ratio, and whether its residuals are normal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .aft import CensoredRegression
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ScalingTest:
+    """One test of a hypothesis about a scaling fit.
+
+    Attributes:
+        hypothesis: what a small p-value speaks against.
+        statistic: twice the log-likelihood ratio, or Shapiro and Wilk's W; None when undecided.
+        df: degrees of freedom; None where the statistic has none.
+        p_value: None when undecided.
+        note: why it is undecided, or which distribution gave the p-value.
+    """
+
+    hypothesis: str
+    statistic: float | None
+    df: int | None
+    p_value: float | None
+    note: str
+
+    def __str__(self) -> str:
+        if self.p_value is None:
+            return f"{self.hypothesis}: undecided ({self.note})"
+        df = f", df {self.df}" if self.df else ""
+        return f"{self.hypothesis}: statistic {self.statistic:.3g}{df}, p = {self.p_value:.3g} ({self.note})"
+
+
+def group_keys(table: pd.DataFrame, by: Sequence[str]) -> tuple[tuple[Hashable, ...], Array]:
+    """The groups in sorted order, and each run's index into them: the value of one `by` column, tuples of several."""
+    if not by:
+        return ("all",), np.zeros(len(table), dtype=int)
+    grouped = table.groupby(list(by), sort=True)
+    keys = [key if len(by) > 1 else key[0] for key, _ in grouped]
+    return tuple(keys), grouped.ngroup().to_numpy()
+
+
+def line_design(group: Array, log_x: Array, separate: bool) -> Array:
+    """An intercept for each group, then one slope on log x, or one for each group: (n, G + 1) or (n, 2 G)."""
+    dummies = np.eye(int(group.max()) + 1)[group]
+    return np.column_stack([dummies, dummies * log_x[:, None] if separate else log_x])
+
+
+def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dict[str, ScalingTest]:
+    """Likelihood-ratio and residual tests of log tau = log c_group + exponent log x + sigma Normal.
+
+    Args:
+        table: from `check_runs`, with columns lower, upper, x and the groups.
+        by: the columns that define groups.
+        separate: whether each group has an exponent of its own.
+
+    Returns:
+        By name: ``exponent_one`` (every exponent is 1), ``equal_slopes``, ``no_rule_effect`` (groups that differ by
+        ``rule`` alone are one; ``no_group_effect`` where the groups have no rule), ``log_linear`` (a free mean in every
+        cell fits no better) and ``normal_residuals``.
+    """
+    _, group = group_keys(table, by)
+    log_x = np.log(table["x"].to_numpy())
+    with np.errstate(divide="ignore"):  # lower = 0 is left-censored
+        lower, upper = np.log(table["lower"].to_numpy()), np.log(table["upper"].to_numpy())
+
+    def model(design: Array) -> CensoredRegression:
+        return CensoredRegression(lower, upper, design)
+
+    n_groups = int(group.max()) + 1
+    fitted = model(line_design(group, log_x, separate))
+    dummies = fitted.design[:, :n_groups]
+    at_one = CensoredRegression(lower - log_x, upper - log_x, dummies)
+    tests = {"exponent_one": _ratio_test("exponent = 1", fitted, at_one)}
+    shared, each = model(line_design(group, log_x, False)), model(line_design(group, log_x, True))
+    if n_groups > 1:
+        tests["equal_slopes"] = _ratio_test("equal slopes", each, shared)
+        rest = [column for column in by if column != "rule"]
+        name, merge = ("rule", rest) if "rule" in by else ("group", [])
+        _, merged = group_keys(table, merge)
+        reduced = model(line_design(merged, log_x, separate))
+        tests[f"no_{name}_effect"] = _ratio_test(f"no {name} effect", fitted, reduced)
+    cells = np.unique(np.column_stack([group, log_x]), axis=0, return_inverse=True)[1].ravel()
+    tests["log_linear"] = _lack_of_fit(fitted, cells)
+    tests["normal_residuals"] = normality_test(fitted)
+    return tests
+
+
+def normality_test(regression: CensoredRegression, n_draws: int = 200, seed: int = 0) -> ScalingTest:
+    """Shapiro and Wilk's test on randomised quantile residuals (Dunn and Smyth 1996).
+
+    An interval tells only a range for its error; the test runs on `n_draws` completions of the errors, and the p-values
+    are combined by the Cauchy rule (Liu and Xie 2020), which allows for their dependence.
+    """
+    name = "normal residuals"
+    if regression.degrees_of_freedom < 8:
+        return ScalingTest(name, None, None, None, "too few uncensored runs")
+    fit = regression.fit()
+    beta, sigma = fit.beta[0], float(fit.sigma[0])
+    if sigma <= regression.resolution:
+        return ScalingTest(name, None, None, None, "scatter below the evaluation grid")
+    errors = regression.quantile_residuals(beta, sigma, n_draws, np.random.default_rng(seed))
+    tested = [stats.shapiro(row) for row in errors]
+    p_values = np.clip([t.pvalue for t in tested], 1e-15, 1 - 1e-15)
+    p_value = float(stats.cauchy.sf(np.mean(stats.cauchy.isf(p_values))))
+    return ScalingTest(name, float(np.mean([t.statistic for t in tested])), None, p_value, "mean Shapiro-Wilk W")
+
+
+def _ratio_test(name: str, full: CensoredRegression, reduced: CensoredRegression) -> ScalingTest:
+    df = full.design.shape[1] - reduced.design.shape[1]
+    for model in (full, reduced):
+        if fault := unidentified(model):
+            return ScalingTest(name, None, df, None, fault)
+    lr, p_value = full.likelihood_ratio(reduced, df)
+    return ScalingTest(name, lr, df, p_value, "F-corrected likelihood ratio")
+
+
+def _lack_of_fit(fitted: CensoredRegression, cells: Array) -> ScalingTest:
+    """The line against a free mean in each cell; a cell without onsets adds nothing to the best log-likelihood."""
+    name = "log-linear"
+    known = np.unique(cells[fitted.informative])
+    df = int(cells.max()) + 1 - fitted.design.shape[1]
+    keep = np.isin(cells, known)
+    means = CensoredRegression(
+        fitted.log_lower[keep], fitted.log_upper[keep], (cells[keep, None] == known).astype(float)
+    )
+    if df < 1 or len(known) <= fitted.design.shape[1]:
+        return ScalingTest(name, None, df, None, "too few values of x")
+    if means.degrees_of_freedom < 1:
+        return ScalingTest(name, None, df, None, "too few runs in each cell")
+    lr, p_value = means.likelihood_ratio(fitted, df)
+    return ScalingTest(name, lr, df, p_value, "F-corrected likelihood ratio")
+
+
+def unidentified(regression: CensoredRegression) -> str:
+    """Why the coefficients have no finite maximum, or an empty string."""
+    informative = regression.design[regression.informative]
+    if len(informative) == 0 or np.linalg.matrix_rank(informative) < regression.design.shape[1]:
+        return "a coefficient has no uncensored runs to tell it from the others"
+    if regression.degrees_of_freedom < 1:
+        return f"{regression.n_uncensored} uncensored runs for {regression.design.shape[1]} coefficients"
+    return ""
