@@ -5,9 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -21,24 +20,30 @@ def train_all(configs: Mapping[Path, RunConfig], resume: bool = False, progress:
 
     Args:
         configs: folder of each run and its config.
-        resume, progress: see `train`.
+        resume: see `train`.
+        progress: show a bar for each run; with more runs than cores, one bar that counts them.
 
     Raises:
-        ValueError, OSError: what the first failing run raised; the others are left resumable.
+        ValueError, OSError: what the first failing run raised; runs not yet started are left out, and those under way
+            are finished.
     """
     if len(configs) == 1:
         ((out, config),) = configs.items()
         return [train(config, out, resume, progress)]
     context = multiprocessing.get_context("spawn")  # fork would copy the threads' locks of torch
     workers = min(len(configs), os.cpu_count() or 1)
+    each = progress and len(configs) <= workers
     lock = context.RLock()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=tqdm.set_lock, initargs=(lock,)) as pool:
-        jobs: list[Any] = [
-            pool.submit(_train, config, out, resume, progress, line)
-            for line, (out, config) in enumerate(configs.items())
+        jobs = [
+            pool.submit(_train, config, out, resume, each, line) for line, (out, config) in enumerate(configs.items())
         ]
-        for job in jobs:
-            job.result()
+        try:
+            for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", disable=each or not progress):
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return [load_run(out) for out in configs]
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
+from .allocator import keep_freed_memory
 from .config import RunConfig
 from .data import random_stream, training_set
 from .engine import Engine
@@ -57,6 +58,7 @@ def train(config: RunConfig, out: str | Path, resume: bool = False, progress: bo
     run, fresh = _open_folder(config, Path(out), resume)
     if run.result:
         return run
+    keep_freed_memory()
     with _threads(config.threads):
         train_set = training_set(rule, config.n_train, config.seed)
         if fresh:

@@ -54,8 +54,7 @@ def attend(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """Self-attention softmax(q k^T / sqrt(d) + mask) v for short sequences.
 
     Plain batched products: at some tens of tokens they beat the fused kernels, whose backward pass in bfloat16 is very
-    slow on a CPU. The logits and the softmax are float32 in either precision; in bfloat16 the other five products,
-    forward and backward, take bfloat16 operands.
+    slow on a CPU. The softmax is computed in float32 whatever the dtype of the products.
 
     Args:
         qkv: (B, T, 3 * heads * d), float32 or bfloat16.
@@ -76,28 +75,26 @@ class _Attention(torch.autograd.Function):
         B, T, _ = qkv.shape
         q, k, v = qkv.view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4).reshape(3, B * heads, T, -1)
         scale = q.shape[-1] ** -0.5
-        weights = torch.bmm(q.float() * scale, k.float().transpose(1, 2))
-        if mask is not None:
-            weights += mask
-        weights = weights.softmax(-1).to(qkv.dtype)
-        out = torch.bmm(weights, v)
+        bias = qkv.new_zeros(1) if mask is None else mask.to(qkv.dtype)
+        logits = torch.baddbmm(bias, q, k.transpose(1, 2), beta=0 if mask is None else 1, alpha=scale)
+        weights = logits.softmax(-1, dtype=torch.float32).to(qkv.dtype)
         ctx.save_for_backward(q, k, v, weights)
         ctx.scale = scale
-        return out.view(B, heads, T, -1).transpose(1, 2).reshape(B, T, -1)
+        return torch.bmm(weights, v).view(B, heads, T, -1).transpose(1, 2).reshape(B, T, -1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         q, k, v, weights = ctx.saved_tensors
-        (grad,) = grads
-        B, T, width = grad.shape
-        g = grad.view(B, T, -1, v.shape[-1]).transpose(1, 2).reshape(v.shape)
-        g_weights = torch.bmm(g, v.transpose(1, 2)).float()
-        g_logits = torch._softmax_backward_data(g_weights, weights.float(), -1, torch.float32)
-        g_logits = g_logits.mul_(ctx.scale).to(q.dtype)
-        g_qkv = torch.stack(
-            [torch.bmm(g_logits, k), torch.bmm(g_logits.transpose(1, 2), q), torch.bmm(weights.transpose(1, 2), g)]
-        )
+        B, T, width = grads[0].shape
+        g = grads[0].view(B, T, -1, v.shape[-1]).transpose(1, 2).reshape(v.shape)
+        g_weights = torch.bmm(g, v.transpose(1, 2))
+        g_logits = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
+        zero = g.new_zeros(1)
+        g_qkv = g.new_empty(3, *v.shape)
+        torch.baddbmm(zero, g_logits, k, beta=0, alpha=ctx.scale, out=g_qkv[0])
+        torch.baddbmm(zero, g_logits.transpose(1, 2), q, beta=0, alpha=ctx.scale, out=g_qkv[1])
+        torch.bmm(weights.transpose(1, 2), g, out=g_qkv[2])
         return g_qkv.view(3, B, -1, T, v.shape[-1]).permute(1, 3, 0, 2, 4).reshape(B, T, 3 * width), None, None
 
 
