@@ -77,3 +77,35 @@ def test_help_states_every_option(capsys):
         "quick preset",
     ):
         assert word in text
+
+
+def test_baseline_prints_exact_chance(capsys):
+    main(["baseline", "latin:4", "--n-train", "10", "144"])
+    text = capsys.readouterr().out
+    assert "576 valid grids of 4^16" in text
+    assert "0.25" in text  # 144 of 576
+    main(["baseline", "parity:1x2,G=2"])  # two grids: the default sizes adapt
+    assert "2 valid grids" in capsys.readouterr().out
+    assert "0..576" in failing(capsys, "baseline", "latin:4", "--n-train", "577")
+
+
+def test_derive_prints_text_and_latex(capsys):
+    main(["derive", "count"])
+    assert "elementary symmetric" in capsys.readouterr().out
+    main(["derive", "count", "--latex"])
+    assert "\\begin{enumerate" in capsys.readouterr().out
+    assert "known derivations" in failing(capsys, "derive", "fish")
+
+
+def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
+    rows = ["model,rule,n_train,seed,tau_mem_lower,tau_mem_upper"]
+    for n in (64, 128, 256, 512):
+        for seed in range(4):
+            start = n * (5 + 0.3 * seed)
+            rows.append(f"mine,parity,{n},{seed},{start},{'inf' if n == 512 and seed == 3 else 1.3 * start}")
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    figure = tmp_path / "fit.png"
+    main(["fit", str(tmp_path / "runs.csv"), "--n-boot", "200", "--figure", str(figure)])
+    assert "exponent" in capsys.readouterr().out
+    assert figure.stat().st_size > 10_000
+    assert "No such file" in failing(capsys, "fit", str(tmp_path / "absent.csv"))

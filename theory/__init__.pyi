@@ -10,6 +10,7 @@ from .exposition import Derivation as Derivation
 from .law import Law as Law
 from .law import Rule as Rule
 from .memorization import chance_memorization as chance_memorization
+from .memorization import chance_table as chance_table
 from .memorization import memorization_test as memorization_test
 from .ngram import NGramLaw as NGramLaw
 from .ngram import ngram_rule_accuracy as ngram_rule_accuracy

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor
@@ -50,6 +52,27 @@ def chance_memorization(
     if level == "sample":
         return len(torch.unique(train, dim=0)) / size if len(train) else 0.0
     return _group_chance(rule, sampler, train)
+
+
+def chance_table(rule: Rule, n_train: Sequence[int]) -> pd.DataFrame:
+    """Chance memorization at both levels for both samplers, in expectation over training sets of each size.
+
+    Args:
+        rule: the rule.
+        n_train: sizes N; those above |S| are refused.
+
+    Returns:
+        One row a size: N, and a column for each of sample and group level under the population and the cube sampler.
+    """
+    levels: tuple[Level, ...] = ("sample", "group")
+    samplers: tuple[Sampler, ...] = ("population", "cube")
+    return pd.DataFrame(
+        [
+            {"N": n}
+            | {f"{level}, {by}": chance_memorization(rule, n, level, by) for level in levels for by in samplers}
+            for n in n_train
+        ]
+    )
 
 
 class MemorizationTest(NamedTuple):
