@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint bench clean
+.PHONY: run test test-all lint bench bench-training clean
 
 run: .venv/installed          ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -18,8 +18,18 @@ lint: .venv/installed
 	MYPYPATH=.venv/typing $(BIN)/mypy -p twoclocks
 	$(BIN)/lint-imports
 
-bench: .venv/installed        ## measured against peers, one process, one thread
-	$(BIN)/pytest tests/benchmarks --benchmark-only -p no:xdist
+bench: .venv/peers            ## measured against peers, one process, one thread; writes tests/benchmarks/results
+	mkdir -p .benchmarks
+	$(BIN)/pytest tests/benchmarks --benchmark-only -p no:xdist --benchmark-json=.benchmarks/raw.json
+	$(BIN)/python tests/benchmarks/table.py .benchmarks/raw.json
+
+bench-training: .venv/peers   ## training steps against peers
+	$(BIN)/python tests/benchmarks/training_speed.py
+
+.venv/peers: .venv/installed  # smalldiffusion asks for torchvision, which its networks do not need
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt einops accelerate transformers
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps smalldiffusion
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

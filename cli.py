@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -122,7 +123,12 @@ class FitCommand:
             print(f"\nfigure: {self.figure}")
 
 
-COMMANDS = {"run": RunCommand, "baseline": BaselineCommand, "derive": DeriveCommand, "fit": FitCommand}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": RunCommand,
+    "baseline": BaselineCommand,
+    "derive": DeriveCommand,
+    "fit": FitCommand,
+}
 
 
 def run_and_show(configs: dict[Path, RunConfig], out: Path, resume: bool) -> None:

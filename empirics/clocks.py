@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from .objectives import loss_floors
@@ -57,12 +58,18 @@ def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
             _plot_ratios(axes[0][column], run)
             _plot_loss(axes[1][column], run)
         axes[0][0].set_ylabel("fraction of generations")
-        for row, place in ((0, "outside upper center"), (1, "outside lower center")):
-            entries = {
-                label: handle for ax in axes[row] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-            }
-            figure.legend(list(entries.values()), list(entries), loc=place, ncols=len(entries))
+        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=4)
+        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=3)
         figure.savefig(path)
+
+
+def _entries(row: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
+    """Each label once, with the first line or patch that bears it."""
+    entries: dict[str, Artist] = {}
+    for ax in row:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(str(label), handle)
+    return list(entries.values()), list(entries)
 
 
 def _plot_ratios(ax: Axes, run: Run) -> None:

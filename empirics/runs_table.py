@@ -23,8 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-SIZES = {"nano": (3, 48), "micro": (4, 128), "mini": (6, 192), "small": (12, 384)}
-"""Layers and width of each size, in order of capacity."""
+from ..models import SIZES
 
 _GROUP_SIZE = re.compile(r"(?<=[,:])\s*G=(\d+)\s*(?=,|$)")
 _IDENTITY = ("rule", "model", "n_train", "seed")
@@ -138,8 +137,7 @@ def model_capacity(model: str) -> int:
     size = re.split(r"[-_ ]", str(model))[-1]
     if size not in SIZES:
         raise ValueError(f"model {model!r} must end in one of {', '.join(SIZES)}, such as gpt-mini")
-    layers, width = SIZES[size]
-    return 12 * layers * width * width
+    return 12 * SIZES[size].layers * SIZES[size].width ** 2
 
 
 def architecture(model: str) -> str:

@@ -28,8 +28,8 @@ SIZES = {
 class Linear(nn.Linear):
     """A linear layer over float32 master weights whose matrix products may run in bfloat16.
 
-    With `bf16` set (see `set_precision`) the operands of the product, forward and backward, and its result are rounded to
-    bfloat16; sums inside the product, weights and their gradients' accumulation stay float32.
+    With `bf16` set (see `set_precision`) the operands of the product, forward and backward, and its result are rounded
+    to bfloat16; sums inside the product, the weights and their updates stay float32.
     """
 
     bf16 = False

@@ -36,7 +36,7 @@ def configs(out: Path, seeds: int) -> dict[Path, tc.RunConfig]:
 
 
 def compare(table, model: str, clock: str) -> dict[str, float]:
-    """Ratio of the clock in bfloat16 to float32 by a censored log-normal fit, and an exact paired permutation p-value."""
+    """Clock in bfloat16 over float32 by a censored log-normal fit, and an exact paired permutation p-value."""
     runs = table[table.model == model].sort_values(["seed", "precision"])
     lower = np.log(np.maximum(runs[f"{clock}_lower"].to_numpy(float), 1))
     upper = np.log(runs[f"{clock}_upper"].to_numpy(float))
