@@ -38,13 +38,16 @@ class RunCommand:
     resume: bool = False
     """continue the run in --out, made with the same options"""
 
+    tensorboard: bool = False
+    """also log every evaluation for TensorBoard (needs the extra twoclocks[tensorboard])"""
+
     def __call__(self, asked_for: list[str]) -> None:
         if self.resume and self.out is None:
             raise ValueError("--resume needs the --out of the run to continue")
-        quick = not any(arg.startswith("-") and arg.split("=")[0] not in ("--out", "--resume") for arg in asked_for)
+        quick = not any(arg.startswith("-") and arg.split("=")[0] not in _NOT_CONFIG for arg in asked_for)
         out = self.out or _new_folder("quick" if quick else self.config.model)
         configs = {out / name: config for name, config in QUICK.items()} if quick else {out: self.config.checked()}
-        run_and_show(configs, out, self.resume)
+        run_and_show(configs, out, self.resume, self.tensorboard)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +126,8 @@ class FitCommand:
             print(f"\nfigure: {self.figure}")
 
 
+_NOT_CONFIG = ("--out", "--resume", "--tensorboard")  # options of `run` that leave the quick preset as it is
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": RunCommand,
     "baseline": BaselineCommand,
@@ -131,12 +136,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def run_and_show(configs: dict[Path, RunConfig], out: Path, resume: bool) -> None:
+def run_and_show(configs: dict[Path, RunConfig], out: Path, resume: bool, tensorboard: bool) -> None:
     """Train in parallel, print the table of clocks, and draw the figure."""
     from .empirics.clocks import clocks_table, plot_clocks
     from .empirics.parallel import train_all
 
-    runs = train_all(configs, resume=resume)
+    runs = train_all(configs, resume=resume, tensorboard=tensorboard)
     print(clocks_table(runs).to_string(index=False))
     figure = out / "clocks.png"
     plot_clocks(runs, figure)

@@ -31,6 +31,9 @@ class Engine:
     def __init__(self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None) -> None:
         self.config = config
         self.device = torch.device(config.device)
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.set_float32_matmul_precision("high")  # TF32 in what stays float32
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_stream(config.seed, "initial weights").initial_seed())
             self.model = build_model(config.model, rule, encoding).to(self.device)
@@ -39,7 +42,7 @@ class Engine:
         self.batches = Batches(config, train, encoding, self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
-            lr=torch.tensor(config.lr) if self.device.type == "cuda" else config.lr,
+            lr=config.lr,
             betas=(0.9, config.beta2),
             weight_decay=config.weight_decay,
             fused=True,
@@ -48,7 +51,9 @@ class Engine:
         self.loss_sum = torch.zeros((), device=self.device)  # since the last call of `take_mean_loss`
         self.loss_steps = 0
         loss = gpt_loss if encoding is None else partial(dit_loss, sigma_data=encoding.sigma_data)
-        self._loss: Callable[..., Tensor] = fuse(loss) if config.compile else loss
+        # CUDA graphs where there are any: at these sizes a GPU waits for its launches.
+        mode = "reduce-overhead" if on_gpu else "default"
+        self._loss: Callable[..., Tensor] = fuse(loss, mode) if config.compile else loss
 
     @property
     def generator_model(self) -> nn.Module:
@@ -133,20 +138,21 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return config.lr * warm * (1 + math.cos(math.pi * progress)) / 2
 
 
-def fuse(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def fuse(function: Callable[..., Tensor], mode: str = "default") -> Callable[..., Tensor]:
     """torch.compile with a fallback: where compiling fails, such as without a C++ compiler, run the plain function."""
-    compiled = torch.compile(function)
-    works: list[bool] = []
+    compiled = torch.compile(function, mode=mode)
+    chosen: list[Callable[..., Tensor]] = []
 
     def call(*args: object) -> Tensor:
-        if not works:
-            try:
-                result = compiled(*args)
-                works.append(True)
-                return result
-            except torch._dynamo.exc.TorchDynamoException:
-                works.append(False)
-        return compiled(*args) if works[0] else function(*args)
+        if chosen:
+            return chosen[0](*args)
+        try:
+            result = compiled(*args)
+            chosen.append(compiled)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError):
+            result = function(*args)
+            chosen.append(function)
+        return result
 
     return call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,14 @@ SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
 
 
-def train(config: RunConfig, out: str | Path, resume: bool = False, progress: bool = True, line: int = 0) -> Run:
+def train(
+    config: RunConfig,
+    out: str | Path,
+    resume: bool = False,
+    progress: bool = True,
+    line: int = 0,
+    tensorboard: bool = False,
+) -> Run:
     """Train a model and measure both clocks.
 
     Args:
@@ -36,6 +43,8 @@ def train(config: RunConfig, out: str | Path, resume: bool = False, progress: bo
             has ended is returned as it is, and a folder without a run starts one.
         progress: show a progress bar with rate and time left.
         line: screen line of the bar, for runs side by side.
+        tensorboard: also log every evaluation for TensorBoard, into the folder's ``tensorboard/``; needs the extra of
+            that name.
 
     Returns:
         The run, with `metrics`, `onsets` and `model()`.
@@ -67,7 +76,8 @@ def train(config: RunConfig, out: str | Path, resume: bool = False, progress: bo
         if not fresh:
             _restore(run, engine)
         evaluator = Evaluator(rule, train_set)
-        status = _advance(run, engine, evaluator, progress, line)
+        log = _tensorboard_log(run.path) if tensorboard else None
+        status = _advance(run, engine, evaluator, progress, line, log)
     onsets = _onsets(run, evaluator)
     run.finish(
         {
@@ -108,7 +118,10 @@ def _restore(run: Run, engine: Engine) -> None:
     run.forget_after(engine.step)
 
 
-def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int) -> str:
+Log = Callable[[dict[str, float]], None]
+
+
+def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -137,6 +150,8 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
                 metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)
+                if log is not None:
+                    log(metrics)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
                 done = step == config.steps or _clocks_known(config.stop_when, _onsets(run, evaluator))
                 if done or step >= config.checkpoint_ratio * kept_weights:
@@ -161,6 +176,21 @@ def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
 def _clocks_known(stop_when: str, onsets: dict[str, Onset]) -> bool:
     wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
     return bool(wanted) and not any(onsets[name].censored for name in wanted)
+
+
+def _tensorboard_log(folder: Path) -> Log:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("logging for TensorBoard needs its package: pip install 'twoclocks[tensorboard]'") from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, int(metrics["step"]))
+        writer.flush()
+
+    return log
 
 
 @contextmanager

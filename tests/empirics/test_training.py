@@ -277,3 +277,50 @@ def test_impossible_configs_are_refused_before_anything_is_written(tmp_path, opt
     with pytest.raises(ValueError, match=message):
         tc.train(replace(TINY, **options), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_compiling_falls_back_without_a_compiler(tmp_path, monkeypatch):
+    import torch._inductor.config
+
+    from twoclocks.empirics.engine import fuse
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    torch._dynamo.reset()
+    x = torch.linspace(-1, 1, 7)
+    calls = []
+
+    def function(x):
+        calls.append(torch.compiler.is_compiling())
+        return (x.sin() + 1).square().sum()
+
+    fused = fuse(function)
+    for _ in range(2):
+        assert fused(x) == pytest.approx(float((x.sin() + 1).square().sum()))
+    assert calls[-2:] == [False, False]  # the plain function ran
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_compiled_runs_repeat_and_resume(tmp_path, monkeypatch):
+    config = replace(TINY_DIT, precision="bf16", compile=True)
+    tc.train(config, tmp_path / "whole", progress=False)
+    monkeypatch.setattr(training.Run, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        tc.train(config, tmp_path / "cut", progress=False)
+    monkeypatch.undo()
+    tc.train(config, tmp_path / "cut", resume=True, progress=False)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_evaluations_are_logged_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tc.train(replace(TINY, steps=12), tmp_path / "run", progress=False, tensorboard=True)
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    logged = [(e.step, e.value) for e in events.Scalars("loss")]
+    assert [step for step, _ in logged] == run.metrics["step"].tolist()
+    assert [value for _, value in logged] == pytest.approx(run.metrics["loss"].tolist())
