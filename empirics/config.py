@@ -35,8 +35,10 @@ class RunConfig:
     """clip the gradient to this norm; 0 is off"""
     ema_halflife: float = 0.0
     """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """of the matrix products in linear layers; weights, sums and attention stay float32"""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """of matrix products; weights, sums, norms and softmax stay float32. bf16 leaves both clocks where they are
+    (tests/benchmarks/results/precision_clocks.md) and is two to three times faster with AVX512-BF16, AMX or a GPU;
+    choose fp32 elsewhere"""
     compile: bool = False
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
     encoding: str | None = None

@@ -95,7 +95,7 @@ def worker(pipe, side, model):
         steps = {
             "bf16": ours(model, precision="bf16"),
             "bf16 compiled": ours(model, precision="bf16", compile=True),
-            "fp32": ours(model),
+            "fp32": ours(model, precision="fp32"),
         }
     else:
         build = peer_dit if kind == "dit" else peer_gpt
