@@ -37,7 +37,7 @@ class RunConfig:
     """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
     precision: Literal["fp32", "bf16"] = "bf16"
     """of matrix products; weights, sums, norms and softmax stay float32. bf16 leaves both clocks where they are
-    (tests/benchmarks/results/precision_clocks.md) and is two to three times faster with AVX512-BF16, AMX or a GPU;
+    (tests/benchmarks/results/precision_clocks.md) and is up to three times faster with AVX512-BF16, AMX or a GPU;
     choose fp32 elsewhere"""
     compile: bool = False
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
