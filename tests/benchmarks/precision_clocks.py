@@ -10,7 +10,6 @@ import argparse
 import itertools
 import json
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +70,6 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("runs/precision"))
     options.add_argument("--seeds", type=int, default=8)
     asked = options.parse_args()
-    started = time.monotonic()
     train_all(configs(asked.out, asked.seeds), resume=True)
     table = tc.load_runs(asked.out).drop(columns="path")
     RESULTS.mkdir(exist_ok=True)
@@ -81,12 +79,12 @@ def main() -> None:
         "# Do bfloat16 products move the clocks?",
         "",
         f"`python tests/benchmarks/precision_clocks.py --seeds {asked.seeds}`; each run in `precision_clocks.csv`;",
-        f"{table.seconds.sum():.0f} s of training in all, {time.monotonic() - started:.0f} s of this call;",
+        f"{table.seconds.sum():.0f} s of training in all;",
         f"versions: `{json.dumps(environment())}`",
         "",
         "paired ratio: geometric mean over seeds of clock in bfloat16 / clock in float32 (middles of the intervals),",
-        "95% t interval; unpaired: the same from a censored log-normal fit that ignores which runs share a seed; p: exact",
-        "permutation of the precisions within each seed. Evaluations lie a factor 1.1 apart.",
+        "95% t interval; unpaired: the same from a censored log-normal fit that ignores which runs share a seed;",
+        "p: exact permutation of the precisions within each seed. Evaluations lie a factor 1.1 apart.",
         "",
         "| model | clock | seeds | censored | paired ratio | unpaired ratio | p |",
         "|---|---|---|---|---|---|---|",
