@@ -151,7 +151,7 @@ QUICK: dict[str, RunConfig] = {
         noise_mean=0.0,
         noise_std=0.8,
         sampler_steps=12,
-        n_eval=512,
+        n_eval=256,
         eval_first=50,
     ),
 }
