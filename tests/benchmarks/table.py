@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    measured = json.loads(Path(sys.argv[1]).read_text())["benchmarks"]
+    measured = [b for path in sys.argv[1:] for b in json.loads(Path(path).read_text())["benchmarks"]]
     rows = [
         {
             "name": b["name"].removeprefix("test_").replace("_", " "),
