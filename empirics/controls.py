@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..theory import Rule
 from .aft import CensoredRegression
+from .data import hash_rows, occur
 from .runs_table import check_runs
 from .scaling import fit_scaling
 from .scaling_tests import group_keys
@@ -77,8 +78,8 @@ def diversity(
     n_novel_grids = rule.support_size - len(known)
     if n_novel_grids < 1:
         raise ValueError("the training set holds every valid grid, so nothing can be novel")
-    keys = _keys(known)
-    novel = samples[rule.is_valid(samples) & _absent(samples, keys)]
+    keys = hash_rows(known)
+    novel = samples[rule.is_valid(samples) & ~occur(samples, keys)]
     n = len(novel)
     if n < 2:
         raise ValueError(f"diversity needs at least 2 novel valid samples, got {n} of {len(samples)}")
@@ -191,18 +192,10 @@ def permutation_control(
     )
 
 
-def _keys(x: Tensor) -> set[bytes]:
-    return {row.tobytes() for row in x.to(torch.uint8).numpy()}
-
-
-def _absent(x: Tensor, keys: set[bytes]) -> Tensor:
-    return torch.tensor([row.tobytes() not in keys for row in x.to(torch.uint8).numpy()], dtype=torch.bool)
-
-
-def _draw_novel(rule: Rule, n: int, keys: set[bytes], generator: torch.Generator | None) -> Tensor:
+def _draw_novel(rule: Rule, n: int, keys: frozenset[bytes], generator: torch.Generator | None) -> Tensor:
     """n independent draws from the uniform law on the valid grids outside the training set."""
     kept: list[Tensor] = []
     while (have := sum(map(len, kept))) < n:
         x = rule.sample(max(n - have, 256), generator)
-        kept.append(x[_absent(x, keys)])
+        kept.append(x[~occur(x, keys)])
     return torch.cat(kept)[:n]

@@ -53,3 +53,13 @@ def rows_as_bytes(x: Tensor) -> np.ndarray:
     """Each row of symbols (N, D) as one opaque item, so that equality, sorting and look-up see whole rows: (N,)."""
     rows = np.ascontiguousarray(x.cpu().numpy().astype(np.uint8))
     return rows.view(f"V{rows.shape[1]}")[:, 0]
+
+
+def hash_rows(x: Tensor) -> frozenset[bytes]:
+    """The different rows of symbols (N, D), for `occur`."""
+    return frozenset(rows_as_bytes(x).tolist())
+
+
+def occur(x: Tensor, known: frozenset[bytes]) -> Tensor:
+    """Whether each row of symbols (n, D) is among the known ones, by hash: bool (n,)."""
+    return torch.tensor([row in known for row in rows_as_bytes(x).tolist()], dtype=torch.bool)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..models import GPT
 from ..theory import Encoding, Rule, chance_memorization, memorization_test
 from ..theory.memorization import binomial_interval
-from .data import rows_as_bytes
+from .data import hash_rows, occur
 from .sampling import Sampler, sample_images, sigma_schedule
 
 
@@ -34,14 +34,14 @@ class Evaluator:
 
     def __init__(self, rule: Rule, train: Tensor) -> None:
         self.rule = rule
-        self.train = _hash_rows(train)
-        self.train_groups = [_hash_rows(train[:, cells]) for cells in rule.groups]
+        self.train = hash_rows(train)
+        self.train_groups = [hash_rows(train[:, cells]) for cells in rule.groups]
         self.chance = chance_memorization(rule, train)
         self.group_chance = chance_memorization(rule, train, level="group")
 
     def states(self, generations: Generations) -> tuple[Tensor, Tensor]:
         """Which generations are valid, and which memorized: bool (n,) each."""
-        memorized = _occur(generations.symbols, self.train)
+        memorized = occur(generations.symbols, self.train)
         return self.rule.is_valid(generations.symbols) & ~generations.ambiguous, memorized & ~generations.ambiguous
 
     def metrics(self, generations: Generations) -> dict[str, float]:
@@ -51,7 +51,7 @@ class Evaluator:
         valid, memorized = self.states(generations)
         held = torch.cat(list(self.rule.constraints(x).values()), -1) & clear[:, None]
         patterns = zip(self.rule.groups, self.train_groups, strict=True)
-        seen = torch.stack([_occur(x[:, cells], known) for cells, known in patterns], -1) & clear[:, None]
+        seen = torch.stack([occur(x[:, cells], known) for cells, known in patterns], -1) & clear[:, None]
         test = memorization_test(int(memorized.sum()), n, self.chance)
         group_test = memorization_test(int(seen.sum()), seen.numel(), self.group_chance)
         return {
@@ -66,7 +66,7 @@ class Evaluator:
             "group_memorization_high": group_test.ci_high,
             **_ratio("novel_valid", int((valid & ~memorized).sum()), n),
             "ambiguous": float(generations.ambiguous.double().mean()),
-            "distinct": len(_hash_rows(x)) / n,
+            "distinct": len(hash_rows(x)) / n,
         }
 
 
@@ -102,12 +102,3 @@ def generate(
 def _ratio(name: str, count: int, trials: int) -> dict[str, float]:
     low, high = binomial_interval(count, trials)
     return {name: count / trials, f"{name}_low": low, f"{name}_high": high}
-
-
-def _hash_rows(x: Tensor) -> frozenset[bytes]:
-    return frozenset(rows_as_bytes(x).tolist())
-
-
-def _occur(x: Tensor, known: frozenset[bytes]) -> Tensor:
-    """Whether each row of symbols (n, D) is known, by hash: bool (n,)."""
-    return torch.tensor([row in known for row in rows_as_bytes(x).tolist()], dtype=torch.bool)

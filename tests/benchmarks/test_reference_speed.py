@@ -14,14 +14,6 @@ import twoclocks as tc
 DIM = 36
 
 
-@pytest.fixture(autouse=True)
-def one_core():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def side_by_side(benchmark, ours, peer, rounds):
     """Median over turns of (peer's time / our time); our times go to the benchmark's table."""
     times = {"ours": [], "peer": []}

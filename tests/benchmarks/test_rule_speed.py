@@ -18,14 +18,6 @@ import twoclocks as tc
 SUPPORT, CHUNK, DIM = 2**24, 2**17, 36
 
 
-@pytest.fixture(autouse=True)
-def one_core():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fields(rule, batch):
     return torch.randn(batch, rule.dim, rule.alphabet, generator=torch.Generator().manual_seed(0))
 
