@@ -17,10 +17,10 @@ import numpy as np
 from scipy import stats
 
 import twoclocks as tc
-from twoclocks.empirics.aft import CensoredRegression
 from twoclocks.empirics.config import QUICK
 from twoclocks.empirics.parallel import train_all
 from twoclocks.empirics.runs import environment
+from twoclocks.empirics.statistics.aft import CensoredRegression
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..models import SIZES
+from ...models import SIZES
 
 _GROUP_SIZE = re.compile(r"(?<=[,:])\s*G=(\d+)\s*(?=,|$)")
 _IDENTITY = ("rule", "model", "n_train", "seed")

@@ -14,9 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import twoclocks as tc
-from twoclocks.empirics.aft import CensoredRegression, log_normal_mass
-from twoclocks.empirics.resampling import bca_interval, cluster_weights, percentile_interval, stratified_weights
-from twoclocks.empirics.scaling_tests import normality_test
+from twoclocks.empirics.statistics.aft import CensoredRegression, log_normal_mass
+from twoclocks.empirics.statistics.resampling import (
+    bca_interval,
+    cluster_weights,
+    percentile_interval,
+    stratified_weights,
+)
+from twoclocks.empirics.statistics.scaling_tests import normality_test
 
 SIZES = (128, 256, 512, 1024)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .style import figure_style, new_figure
+from ..style import figure_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

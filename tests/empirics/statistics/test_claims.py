@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 
 import twoclocks as tc
-from twoclocks.empirics.claims import (
+from twoclocks.empirics.statistics.claims import (
     claim_capacity,
     claim_memorization_exponent,
     claim_rule_complexity,
     claim_rule_invariance,
     claim_window,
 )
-from twoclocks.empirics.ordered_trend import trend_test
-from twoclocks.empirics.runs_table import model_capacity
+from twoclocks.empirics.statistics.ordered_trend import trend_test
+from twoclocks.empirics.statistics.runs_table import model_capacity
 
 
 def runs(

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..text_tables import markdown_table
 from .aft import CensoredRegression
 from .ordered_trend import trend_test
 from .runs_table import architecture, check_runs, model_capacity, onset_names, rule_complexity, rule_family
 from .scaling import fit_scaling
 from .scaling_tests import unidentified
-from .text_tables import markdown_table
 
 Array = np.ndarray
 Verdict = Literal["supported", "not supported", "undecided"]

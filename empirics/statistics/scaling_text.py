@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .text_tables import plain_table
+from ..text_tables import plain_table
 
 if TYPE_CHECKING:
     from .scaling import ScalingFit

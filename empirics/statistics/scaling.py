@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ..text_tables import latex_table, markdown_table
 from .aft import CensoredRegression
 from .resampling import bca_interval, centre, cluster_weights, percentile_interval, stratified_weights
 from .runs_table import check_runs
 from .scaling_tests import ScalingTest, group_keys, line_design, scaling_tests, unidentified
 from .scaling_text import scaling_frame, scaling_rows, scaling_summary
-from .text_tables import latex_table, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

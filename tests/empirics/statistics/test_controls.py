@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import twoclocks as tc
-from twoclocks.empirics.controls import mean_hamming
+from twoclocks.empirics.statistics.controls import mean_hamming
 
 
 def all_valid(rule: tc.Rule) -> torch.Tensor:

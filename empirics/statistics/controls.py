@@ -12,9 +12,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ..theory import Rule
+from ...theory import Rule
+from ..data import hash_rows, occur
 from .aft import CensoredRegression
-from .data import hash_rows, occur
 from .runs_table import check_runs
 from .scaling import fit_scaling
 from .scaling_tests import group_keys

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import twoclocks as tc
-from twoclocks.empirics.runs_table import (
+from twoclocks.empirics.statistics.runs_table import (
     architecture,
     check_runs,
     model_capacity,
