@@ -9,6 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .criteria import CRITERIA, Criterion, Measured, find_criterion
+
+CLOCKS = ("tau_rule", "tau_mem")
+"""The two criteria that training itself watches."""
+
 
 @dataclass(frozen=True)
 class Onset:
@@ -46,47 +51,157 @@ def detect_onset(
     Raises:
         ValueError: no evaluations, lengths that differ, steps that do not increase, or patience below 1.
     """
-    at = np.asarray(steps, dtype=float)
+    at = check_steps(steps)
     met = np.asarray(values, dtype=float) >= threshold
-    if at.ndim != 1 or at.shape != met.shape or len(at) == 0:
+    if at.shape != met.shape:
         raise ValueError(f"steps and values must be equally long lists, got shapes {at.shape} and {met.shape}")
-    if not (np.diff(at) > 0).all() or not at[0] >= 0:
-        raise ValueError("steps must be non-negative and strictly increasing")
-    if patience < 1:
-        raise ValueError(f"patience must be at least 1, got {patience}")
-    run = 0
-    for k, yes in enumerate(met):
-        run = run + 1 if yes else 0
-        if run == patience:
-            first = k - patience + 1
-            return Onset(float(at[first]), float(at[first - 1]) if first else 0.0, float(at[first]), False)
-    last = len(at) - 1 - run  # the last evaluation known to lie before the onset
-    return Onset(math.inf, float(at[last]) if last >= 0 else 0.0, math.inf, True)
+    return _as_onset(*first_lasting(at, met, patience))
 
 
-SIGNIFICANCE = 1e-3
-"""One-sided exact binomial p-value below which memorization exceeds chance."""
-MARGIN = 0.01
-"""How far memorization must exceed chance, besides significantly, for tau_mem."""
+def find_onsets(
+    metrics: pd.DataFrame,
+    chance: float,
+    alphabet: int = 2,
+    criteria: Sequence[str] = tuple(CRITERIA),
+    patience: int | None = None,
+    ema_halflife: float = 0.0,
+) -> dict[str, Onset]:
+    """The onsets of a run by the criteria of `CRITERIA`.
+
+    Args:
+        metrics: one row an evaluation, as `Run.metrics`: step, and the columns that the criteria read.
+        chance: sample-level chance memorization.
+        alphabet: Q, the number of symbols.
+        criteria: names from `CRITERIA`.
+        patience: evaluations in a row that must meet a criterion; by default the criterion's own.
+        ema_halflife: smooth the ratios over evaluations first, see `ema`; 0 is off. The interval (lower, upper] is then
+            that of the smoothed curve, which comes late. P-values are left as they are: counts of different evaluations
+            come from different models, and their weighted sum is not binomial. So tau_mem asks the smoothed curve for
+            its margin, and each evaluation's own counts for the exact test.
+
+    Returns:
+        An onset for each name, in training steps.
+
+    Raises:
+        ValueError: an unknown criterion, a missing column, no evaluations, steps that do not increase, patience below
+            1, or a negative half-life.
+    """
+    chosen = [find_criterion(name) for name in criteria]
+    needed = ("step", *dict.fromkeys(column for criterion in chosen for column in criterion.columns))
+    if missing := [column for column in needed if column not in metrics.columns]:
+        raise ValueError(f"the metrics have no column {missing[0]!r}; they have {', '.join(metrics.columns) or 'none'}")
+    steps = check_steps(metrics["step"].to_numpy())
+    measured = smoothed({column: metrics[column].to_numpy(float) for column in needed[1:]}, ema_halflife)
+    return {c.name: _as_onset(*locate(c, steps, measured, chance, alphabet, patience)) for c in chosen}
 
 
 def clock_onsets(metrics: pd.DataFrame, chance: float, alphabet: int = 2) -> dict[str, Onset]:
-    """The two clocks of a run.
-
-    tau_rule is the first evaluation with sample-level rule accuracy of at least 0.9 (0.85 for more than two symbols);
-    tau_mem the first of two evaluations in a row whose memorization exceeds chance by MARGIN and with p < SIGNIFICANCE.
+    """The two clocks of a run by `find_onsets`: ``{"tau_rule": Onset, "tau_mem": Onset}``, in training steps.
 
     Args:
         metrics: one row an evaluation, with step, rule_accuracy, memorization and memorization_p.
         chance: sample-level chance memorization.
         alphabet: Q, the number of symbols.
+    """
+    return find_onsets(metrics, chance, alphabet, CLOCKS)
+
+
+def ema(values: np.ndarray, halflife: float) -> np.ndarray:
+    """Exponential moving average over evaluations, of those seen so far: it never looks ahead.
+
+    s_k = sum_{j<=k} w^(k-j) v_j / sum_{j<=k} w^(k-j) with w = 2^(-1/halflife). The half-life counts evaluations, and
+    their grid is geometric, so it is a half-life in log steps: a factor of eval_ratio^halflife in training time.
+
+    Smoothing delays. After a jump from 0 to 1 the average reaches a threshold c with the m-th evaluation at 1, where
+    m <= ceil(halflife log2(1 / (1 - c))), hence up to m - 1 evaluations late; a slow ramp is seen w / (1 - w), about
+    1.44 halflife, evaluations late. Compare onsets only at equal half-life and grid.
+
+    Args:
+        values: float (..., E); a NaN has no weight in later averages and stays NaN itself.
+        halflife: evaluations after which a weight has halved; 0 leaves the values as they are.
+
+    Raises:
+        ValueError: a half-life that is negative or not finite.
+    """
+    if not 0 <= halflife < math.inf:
+        raise ValueError(f"ema_halflife must be a finite number of evaluations, at least 0 (off), got {halflife}")
+    values = np.asarray(values, dtype=float)
+    if halflife == 0:
+        return values
+    decay = 0.5 ** (1 / halflife)
+    means = np.full_like(values, np.nan)
+    mean, weight = np.zeros(values.shape[:-1]), np.zeros(values.shape[:-1])
+    for k in range(values.shape[-1]):  # as a running correction, which keeps a constant curve to the last bit
+        known = ~np.isnan(values[..., k])
+        weight = decay * weight + known
+        mean = mean + np.where(known, values[..., k] - mean, 0.0) / np.where(known, weight, 1.0)
+        means[..., k] = np.where(known, mean, np.nan)
+    return means
+
+
+# What follows serves many resamples at once: arrays (..., E) over evaluations.
+
+
+def check_steps(steps: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Steps of evaluations as float64 (E,).
+
+    Raises:
+        ValueError: none, negative ones, or steps that do not strictly increase.
+    """
+    at = np.asarray(steps, dtype=float)
+    if at.ndim != 1 or len(at) == 0:
+        raise ValueError(f"steps and values must be equally long lists, not empty, got steps of shape {at.shape}")
+    if not (np.diff(at) > 0).all() or not at[0] >= 0:
+        raise ValueError("steps must be non-negative and strictly increasing")
+    return at
+
+
+def smoothed(measured: Measured, ema_halflife: float) -> Measured:
+    """The ratios smoothed by `ema`; p-values, in columns that end in _p, as they are."""
+    return {name: v if name.endswith("_p") else ema(v, ema_halflife) for name, v in measured.items()}
+
+
+def locate(
+    criterion: Criterion, steps: np.ndarray, measured: Measured, chance: float, alphabet: int, patience: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a criterion is first met: (step, lower) (...), as `first_lasting` gives them."""
+    met = criterion.met(measured, chance, alphabet)
+    if criterion.after:
+        before, _ = locate(CRITERIA[criterion.after], steps, measured, chance, alphabet, patience)
+        met = met & (steps > before[..., None])
+    return first_lasting(steps, met, criterion.patience if patience is None else patience)
+
+
+def first_lasting(steps: np.ndarray, met: np.ndarray, patience: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first of `patience` evaluations in a row that meet a criterion.
+
+    Args:
+        steps: (E,), increasing.
+        met: bool (..., E).
+        patience: at least 1.
 
     Returns:
-        ``{"tau_rule": Onset, "tau_mem": Onset}``, in training steps.
+        step (...): inf where there is none; lower (...): the evaluation before it, 0 before the first; where there is
+        none, the last evaluation before a run of `met` that reaches the end too short.
+
+    Raises:
+        ValueError: patience below 1.
     """
-    steps = metrics["step"].to_numpy()
-    copying = (metrics["memorization"] >= chance + MARGIN) & (metrics["memorization_p"] < SIGNIFICANCE)
-    return {
-        "tau_rule": detect_onset(steps, metrics["rule_accuracy"].to_numpy(), 0.9 if alphabet == 2 else 0.85),
-        "tau_mem": detect_onset(steps, copying.to_numpy().astype(float), 1.0, patience=2),
-    }
+    if patience < 1:
+        raise ValueError(f"patience must be at least 1, got {patience}")
+    E = len(steps)
+    lasting = np.zeros_like(met)
+    starts = max(E - patience + 1, 0)
+    if starts:
+        lasting[..., :starts] = np.lib.stride_tricks.sliding_window_view(met, patience, axis=-1).all(-1)
+    found = lasting.any(-1)
+    first = lasting.argmax(-1)
+    unfinished = np.where(met.all(-1), E, np.argmin(met[..., ::-1], -1))  # length of the run of met that ends the row
+    before = np.where(found, first, E - unfinished) - 1
+    step = np.where(found, steps[first], np.inf)
+    return step, np.where(before >= 0, steps[before], 0.0)
+
+
+def _as_onset(step: np.ndarray, lower: np.ndarray) -> Onset:
+    at = float(step)
+    return Onset(at, float(lower), at, math.isinf(at))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..models import build_model
 from ..models.layers import set_precision
-from ..theory import Encoding, Rule, rule
+from ..theory import Encoding, Rule, chance_memorization, rule
 from .config import RunConfig
 from .evaluation import Generations
 from .files import (
@@ -33,7 +33,8 @@ from .files import (
     write_symbols,
     write_tensors,
 )
-from .onsets import Onset
+from .onsets import Onset, find_onsets
+from .state_counts import state_counts
 
 FORMAT = 1
 
@@ -97,6 +98,28 @@ class Run:
             name: Onset(_infinite(o["step"]), o["lower"], _infinite(o["upper"]), o["censored"])
             for name, o in stored.items()
         }
+
+    def onset(self, name: str, patience: int | None = None, ema_halflife: float = 0.0) -> Onset:
+        """The onset of any criterion from `CRITERIA`, from the evaluations so far; see `find_onsets`.
+
+        Raises:
+            ValueError: an unknown criterion, no evaluation yet, or options that `find_onsets` refuses.
+        """
+        metrics = self.metrics
+        if metrics.empty:
+            raise ValueError(f"{self.path} has no evaluation yet")
+        return find_onsets(metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife)[name]
+
+    @property
+    def chance(self) -> float:
+        """Sample-level chance memorization."""
+        stored = self.result.get("chance")
+        return chance_memorization(self.rule, self.train_set) if stored is None else float(stored)
+
+    @property
+    def state_counts(self) -> pd.DataFrame:
+        """One row an evaluation: step, and how many generations were novel_valid, memorized, violating, ambiguous."""
+        return state_counts(self.metrics, self.config.n_eval)
 
     @property
     def train_set(self) -> Tensor:
@@ -211,36 +234,6 @@ def load_run(path: str | Path) -> Run:
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
     return Run(folder, RunConfig.from_dict(values))
-
-
-def load_runs(path: str | Path) -> pd.DataFrame:
-    """All ended runs under a folder, one row a run, ready for `fit_scaling`.
-
-    Args:
-        path: searched at any depth for run folders.
-
-    Returns:
-        Columns: every RunConfig field; status; chance and group_chance; for each clock ``tau_rule`` and ``tau_mem`` its
-        _step, _lower, _upper (inf when censored) and _censored; seconds; path. Sorted by path.
-
-    Raises:
-        ValueError: no such folder, or no ended run in it.
-    """
-    folder = Path(path)
-    rows = []
-    for file in sorted(folder.rglob("config.json")):
-        run = load_run(file.parent)
-        result = run.result
-        if not result:
-            continue
-        row: dict[str, Any] = {**run.config.to_dict(), "status": result["status"]}
-        row |= {name: result[name] for name in ("chance", "group_chance", "seconds")}
-        for name, onset in run.onsets.items():
-            row |= {f"{name}_{part}": getattr(onset, part) for part in ("step", "lower", "upper", "censored")}
-        rows.append(row | {"path": str(file.parent)})
-    if not rows:
-        raise ValueError(f"{folder} holds no run that has ended")
-    return pd.DataFrame(rows)
 
 
 def resolve_encoding(config: RunConfig, rule: Rule) -> Encoding | None:

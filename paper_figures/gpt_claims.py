@@ -3,8 +3,9 @@
     python -m twoclocks.paper_figures.gpt_claims --out runs/gpt-claims
 
 60 runs: G in {2, 3, 4, 6}, N in {64, .., 1024}, 3 seeds. Runs that have ended are kept, so a second call continues.
-Writes runs.csv, report.md, scaling.png and clocks.csv into results/gpt_claims beside this file; ``--report-only`` makes
-the report again from the committed runs.csv.
+Writes into results/gpt_claims beside this file the data: runs.csv (a row a run), evaluations.csv (what every
+evaluation generated, counted), diversity.csv (the diversity control, a row a run) and provenance.json; and the report
+made of them, see `gpt_claims_report`. ``--report-only`` makes the report again from the committed data.
 """
 
 from __future__ import annotations
@@ -12,27 +13,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from ..empirics import (
-    RunConfig,
-    claims_to_markdown,
-    clocks_by_cell,
-    evaluate_claims,
-    fit_scaling,
-    load_runs,
-    permutation_control,
-)
-from ..empirics.parallel import train_all
-from ..empirics.runs import environment
-from ..empirics.style import figure_style, new_figure
+from ..empirics import Run, RunConfig, diversity, ended_runs, load_runs, sweep
+from .gpt_claims_report import write_report
 
 RESULTS = Path(__file__).parent / "results" / "gpt_claims"
 GROUP_SIZES = (2, 3, 4, 6)
 N_TRAIN = (64, 128, 256, 512, 1024)
+RUN = ("rule", "model", "n_train", "seed")
 
 
 def configs(seeds: int = 3) -> list[RunConfig]:
@@ -57,54 +50,43 @@ def configs(seeds: int = 3) -> list[RunConfig]:
     ]
 
 
-def compute(out: Path, seeds: int = 3) -> pd.DataFrame:
-    """Train what is missing under `out`; the runs table."""
-    folders = {out / f"{c.rule.partition(',')[2]}-N={c.n_train}-seed={c.seed}": c for c in configs(seeds)}
-    train_all(folders, resume=True)
-    return load_runs(out).drop(columns="path")
+def compute(out: Path, results: Path, seeds: int = 3) -> None:
+    """Train what is missing under `out`, and write the data of the report."""
+    named = {f"{c.rule.partition(',')[2]}-N={c.n_train}-seed={c.seed}": c for c in configs(seeds)}
+    runs = ended_runs(sweep(named, out))
+    table = load_runs(out).drop(columns=["run", "path"])
+    table.to_csv(results / "runs.csv", index=False)
+    pd.concat([_named(run, run.state_counts) for run in runs]).to_csv(results / "evaluations.csv", index=False)
+    pd.concat([_named(run, most_novel_diversity(run)) for run in runs]).to_csv(results / "diversity.csv", index=False)
+    facts = {"runs": len(table), "training_seconds": round(float(table["seconds"].sum()))}
+    facts |= runs[-1].result["environment"]
+    (results / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def report(runs: pd.DataFrame, note: str) -> None:
-    """Write report.md, clocks.csv and scaling.png from a runs table."""
-    fit = fit_scaling(runs, onset="tau_mem", x="n_train", by=("model", "rule"))
-    separate = fit_scaling(runs, onset="tau_mem", x="n_train", by=("model", "rule"), slope="separate")
-    control = permutation_control(runs, onset="tau_mem", x="n_train", by=("model", "rule"))
-    clocks_by_cell(runs).to_csv(RESULTS / "clocks.csv", index=False)
-    sections = [
-        f"# Both clocks of GPT-nano on group parity\n\n{note}",
-        f"## Claims\n\n{claims_to_markdown(evaluate_claims(runs))}",
-        "## tau_mem against N",
-        f"{fit.to_markdown()}\n\n```\n{fit.summary()}\n```\n\n![tau_mem against N](scaling.png)",
-        f"One exponent for each rule:\n\n{separate.to_markdown()}",
-        f"Permutation control: {control}",
-    ]
-    (RESULTS / "report.md").write_text("\n\n".join(sections) + "\n")
-    with figure_style():
-        figure, axes = new_figure(1, 1, 6.4, 4.6)
-        fit.plot(axes[0][0])
-        axes[0][0].set_title("gpt-nano, parity on 6x6 grids, 3 seeds a point")
-        figure.savefig(RESULTS / "scaling.png")
+def most_novel_diversity(run: Run) -> pd.DataFrame:
+    """The diversity control at the evaluation with the most novel valid generations: one row, step and `Diversity`."""
+    counts = run.state_counts
+    step = int(counts["step"].iloc[counts["novel_valid"].argmax()])
+    generator = torch.Generator().manual_seed(run.config.seed)
+    return pd.DataFrame(
+        [{"step": step, **asdict(diversity(run.samples(step).symbols, run.rule, run.train_set, generator=generator))}]
+    )
+
+
+def _named(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns in front that say which run it is of."""
+    return pd.concat([pd.DataFrame([{k: getattr(run.config, k) for k in RUN}] * len(table)), table], axis=1)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--out", type=Path, default=Path("runs/gpt-claims"))
-    options.add_argument("--report-only", action="store_true")
+    options.add_argument("--out", type=Path, default=Path("runs/gpt-claims"), help="folder of the runs")
+    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
     asked = options.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
-        started = time.monotonic()
-        runs = compute(asked.out)
-        runs.to_csv(RESULTS / "runs.csv", index=False)
-        facts = {"runs": len(runs), "training_seconds": round(float(runs["seconds"].sum())), **environment()}
-        facts["wall_seconds_of_the_last_call"] = round(time.monotonic() - started)
-        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
-    facts = json.loads((RESULTS / "provenance.json").read_text())
-    note = (
-        f"`python -m twoclocks.paper_figures.gpt_claims`: {facts['runs']} runs, {facts['training_seconds']} s of "
-        f"training on one thread each; every config in `runs.csv`; versions `{json.dumps(facts)}`."
-    )
-    report(pd.read_csv(RESULTS / "runs.csv"), note)
+        compute(asked.out, RESULTS)
+    write_report(RESULTS)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import twoclocks as tc
-from twoclocks.empirics.onsets import clock_onsets
+from twoclocks.empirics.onsets import clock_onsets, first_lasting
 
 INF = math.inf
 
@@ -26,6 +27,28 @@ def test_onset_is_the_interval_before_the_first_lasting_success(values, patience
     steps = [10 * (k + 1) for k in range(len(values))]
     onset = tc.detect_onset(steps, values, 0.9, patience)
     assert (onset.step, onset.lower, onset.upper, onset.censored) == expected
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 9])
+def test_many_rows_at_once_are_rows_one_by_one(patience):
+    rng = np.random.default_rng(patience)
+    met = rng.random((200, 7)) < 0.6
+    steps = np.cumsum(rng.integers(1, 9, 7)).astype(float)
+    step, lower = first_lasting(steps, met, patience)
+    for row, at, before in zip(met, step, lower, strict=True):
+        expected = tc.Onset(INF, 0.0, INF, True)
+        run = 0
+        for k, yes in enumerate(row):  # the definition, evaluation by evaluation
+            run = run + 1 if yes else 0
+            if run == patience:
+                first = k - patience + 1
+                expected = tc.Onset(steps[first], steps[first - 1] if first else 0.0, steps[first], False)
+                break
+        if expected.censored:
+            last = len(row) - 1 - run
+            expected = tc.Onset(INF, steps[last] if last >= 0 else 0.0, INF, True)
+        assert (at, before) == (expected.step, expected.lower)
+        assert tc.detect_onset(steps, row, 1.0, patience) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""The state of each generation, counted: all that rule accuracy, memorization and novelty are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+STATES = ("novel_valid", "memorized", "violating", "ambiguous")
+"""Every generation is in one of them. A memorized one is valid too, for training samples are."""
+
+
+def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
+    """The joint counts of states behind the ratios of `Run.metrics`, exact.
+
+    Args:
+        metrics: one row an evaluation: step, rule_accuracy, memorization, novel_valid, ambiguous.
+        n_generated: generations an evaluation, RunConfig.n_eval.
+
+    Returns:
+        One row an evaluation: step, and an int64 column for each of `STATES`, which add up to n_generated.
+
+    Raises:
+        ValueError: ratios that are not counts of n_generated, or that contradict each other.
+    """
+    valid, memorized, novel, ambiguous = (
+        _as_counts(metrics[name], n_generated) for name in ("rule_accuracy", "memorization", "novel_valid", "ambiguous")
+    )
+    counts = np.stack([novel, memorized, n_generated - valid - ambiguous, ambiguous], -1)
+    if ((novel + memorized != valid) | (counts < 0).any(-1)).any():
+        raise ValueError("the metrics contradict each other: novel_valid and memorization must add up to rule_accuracy")
+    return pd.DataFrame({"step": metrics["step"].to_numpy(), **dict(zip(STATES, counts.T, strict=True))})
+
+
+def ratios(counts: np.ndarray, columns: Iterable[str], chance: float) -> dict[str, np.ndarray]:
+    """Columns of `Run.metrics` from counts of `STATES` (..., 4): float64 (...) each.
+
+    Args:
+        counts: in the order of `STATES`; their sum is the number of generations.
+        columns: among rule_accuracy, memorization, memorization_p, novel_valid.
+        chance: sample-level chance memorization, for the exact one-sided binomial memorization_p.
+    """
+    novel, memorized = counts[..., 0], counts[..., 1]
+    n = counts.sum(-1)
+    compute = {
+        "rule_accuracy": lambda: (novel + memorized) / n,
+        "memorization": lambda: memorized / n,
+        "memorization_p": lambda: stats.binom.sf(memorized - 1, n, chance),
+        "novel_valid": lambda: novel / n,
+    }
+    return {column: compute[column]() for column in columns}
+
+
+def check_counts(counts: pd.DataFrame) -> np.ndarray:
+    """The counts of a table with the columns of `STATES`, int64 (E, 4).
+
+    Raises:
+        ValueError: missing columns, no rows, numbers that are not counts, or evaluations without generations.
+    """
+    if missing := [name for name in ("step", *STATES) if name not in counts.columns]:
+        raise ValueError(f"the counts have no column {missing[0]!r}; they need step, {', '.join(STATES)}")
+    values = counts[list(STATES)].to_numpy(float)
+    if not len(values) or not (np.isfinite(values) & (values >= 0) & (values == np.round(values))).all():
+        raise ValueError("counts must be whole numbers, at least 0, for at least one evaluation")
+    if (values.sum(-1) == 0).any():
+        raise ValueError("every evaluation must count at least one generation")
+    return values.astype(np.int64)
+
+
+def _as_counts(ratio: pd.Series, n: int) -> np.ndarray:
+    exact = ratio.to_numpy(float) * n
+    counts = np.round(exact)
+    if not (np.abs(exact - counts) < 1e-6 * max(n, 1)).all():
+        raise ValueError(f"{ratio.name} does not hold counts of {n} generations divided by {n}")
+    return counts.astype(np.int64)
