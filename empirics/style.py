@@ -17,7 +17,10 @@ COLOURS = {  # Okabe and Ito's colour-blind safe palette, ordered in lightness
     "ambiguous": "#999999",
     "chance": "#444444",
     "window": "#F0E442",
+    "violating": "#332288",
     "loss": "#000000",
+    "cube": "#CC79A7",
+    "local": "#56B4E9",
 }
 
 _RC: dict[Any, Any] = {

@@ -1,0 +1,221 @@
+"""A learned score against the exact ones: distance, angle, and the position between rule and memory, at each sigma."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ...theory import Encoding, OptimalDenoiser
+from ...theory.dsm import Denoiser, check_sigmas
+from .coordinate import line_position, nearest, ratio_and_error
+
+Samples = Tensor | Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def compare_denoisers(
+    net: Denoiser,
+    references: Mapping[str, Denoiser],
+    x: Samples,
+    sigmas: Sequence[float] | Tensor,
+    encoding: Encoding | None = None,
+    n_noise: int = 4,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 1024,
+) -> pd.DataFrame:
+    """How far a learned score is from each reference, and where it lies between rule and memory, at each sigma.
+
+    All of them see the same images y = e(x) + sigma noise. The scores are (D(y, sigma) - y) / sigma^2.
+
+    Args:
+        net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,), which returns denoised images.
+        references: denoisers by name. Exact ones (`OptimalDenoiser`) are evaluated in float64, others as the net.
+            The memorization coordinate runs from the one named ``population`` (0) to the one named ``empirical`` (1).
+        x: clean symbols (N, D), or several such by split name, such as train, held-out and cube.
+        sigmas: noise standard deviations, in data units.
+        encoding: how symbols become images; by default that of the first of net and references that has one.
+        n_noise: noise draws for each sample; every sigma sees the same draws.
+        generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
+        dtype: of the images that the net gets, float32 or float64.
+        batch_size: images a call; bounds the memory.
+
+    Returns:
+        One row a split and sigma:
+        split: its name; ``"x"`` when x is a tensor.
+        sigma: in data units.
+        score_mse_R, score_mse_R_se: for each reference R, mean over images and dimensions of the squared difference of
+            the scores, in units of 1 / data unit^2 (times sigma^4: that of the denoised images), and its standard
+            error over samples.
+        cosine_R, cosine_R_se: mean cosine of the two scores as vectors in R^(C D), and its standard error; a score of
+            zero length counts as cosine 0.
+        nearest: the reference with the least score_mse, the first of equals; None when the net returned NaN.
+        memorization_coordinate, memorization_coordinate_se, off_line_fraction, off_line_distance, signal (in data
+            units^2), effective_samples: see `line_position`; NaN without both optima.
+        n_samples: samples behind the row.
+
+    Raises:
+        ValueError: symbols, sigmas, encoding or dtype that do not fit; no reference; a denoiser that returns another
+            shape than it was given.
+    """
+    splits = check_splits(x)
+    encoding = encoding or _find_encoding(net, references)
+    batches = noisy_batches(references, splits, sigmas, encoding, n_noise, generator, dtype, batch_size)
+    return compare_on(net, batches, splits, sigmas)
+
+
+class NoisyBatch(NamedTuple):
+    """Noisy images of one split and sigma, with what each reference makes of them."""
+
+    split: str
+    rows: slice  # of the split's samples
+    level: int  # index of sigma
+    sigma: float
+    y: Tensor  # (B, C, H, W)
+    denoised: dict[str, Tensor]  # float64, like y
+
+
+@torch.no_grad()
+def noisy_batches(
+    references: Mapping[str, Denoiser],
+    splits: Mapping[str, Tensor],
+    sigmas: Sequence[float] | Tensor,
+    encoding: Encoding,
+    n_noise: int = 4,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 1024,
+) -> Iterator[NoisyBatch]:
+    """The images on which denoisers are compared, batch by batch; keep them in a list to compare several nets.
+
+    Arguments as of `compare_denoisers`; a batch holds at most batch_size images of one split, noise draw and sigma.
+    """
+    levels = check_sigmas(sigmas)
+    if not references or not len(levels) or n_noise < 1 or batch_size < 1:
+        raise ValueError(
+            f"need at least one reference, sigma, noise draw and image a batch, got {len(references)}, {len(levels)}, "
+            f"n_noise={n_noise} and batch_size={batch_size}"
+        )
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    generator = generator or torch.Generator().manual_seed(0)
+    start = generator.get_state()
+    for split, x in splits.items():
+        if int(x.min()) < 0 or int(x.max()) >= encoding.alphabet:
+            found = f"{int(x.min())}..{int(x.max())}"
+            raise ValueError(f"symbols of split {split!r} must lie in 0..{encoding.alphabet - 1}, got {found}")
+        generator.set_state(start)
+        for _ in range(n_noise):
+            noise = torch.randn(len(x), encoding.channels, *encoding.shape, generator=generator)
+            for low in range(0, len(x), batch_size):
+                rows = slice(low, min(low + batch_size, len(x)))
+                clean = encoding.encode(x[rows], dtype)
+                for k, sigma in enumerate(levels.tolist()):
+                    y = clean + sigma * noise[rows].to(dtype)
+                    yield NoisyBatch(split, rows, k, sigma, y, {R: _call(D, y, sigma) for R, D in references.items()})
+
+
+@torch.no_grad()
+def compare_on(
+    net: Denoiser,
+    batches: Iterator[NoisyBatch] | Sequence[NoisyBatch],
+    splits: Mapping[str, Tensor],
+    sigmas: Sequence[float] | Tensor,
+) -> pd.DataFrame:
+    """`compare_denoisers` on images drawn by `noisy_batches`, with the same splits and sigmas."""
+    levels = check_sigmas(sigmas)
+    sums: dict[str, _Sums] = {}
+    dtype = torch.float32
+    for batch in batches:
+        dtype = batch.y.dtype
+        here = sums.setdefault(batch.split, _Sums(len(splits[batch.split]), len(levels), list(batch.denoised)))
+        here.add(batch, _call(net, batch.y, batch.sigma))
+    return pd.concat([here.table(split, levels, dtype) for split, here in sums.items()], ignore_index=True)
+
+
+class _Sums:
+    """Sums over the noise draws of each sample and sigma, (n, n_sigmas) each."""
+
+    def __init__(self, n: int, n_sigmas: int, references: list[str]) -> None:
+        def zeros() -> Tensor:
+            return torch.zeros(n, n_sigmas, dtype=torch.float64)
+
+        self.references = references
+        self.squared = {R: zeros() for R in references}
+        self.cosine = {R: zeros() for R in references}
+        self.along, self.signal, self.displacement = zeros(), zeros(), zeros()
+        self.draws, self.numbers = zeros(), zeros()
+
+    def add(self, batch: NoisyBatch, denoised: Tensor) -> None:
+        at = batch.rows, batch.level
+        f, y = denoised.flatten(1), batch.y.double().cpu().flatten(1)
+        exact = {R: D.flatten(1) for R, D in batch.denoised.items()}
+        self.draws[at] += 1
+        self.numbers[at] += f.shape[1]
+        for R, D in exact.items():
+            # cosine_similarity floors each norm at eps, in units of sigma here: a zero score gives 0, others are exact
+            a, b = (f - y) / batch.sigma, (D - y) / batch.sigma
+            self.squared[R][at] += (f - D).square().sum(1)
+            self.cosine[R][at] += torch.cosine_similarity(a, b, dim=1, eps=1e-100)
+        if "population" in exact and "empirical" in exact:
+            p, q = exact["population"], exact["empirical"]
+            self.along[at] += ((f - p) * (q - p)).sum(1)
+            self.signal[at] += (q - p).square().sum(1)
+            self.displacement[at] += (f - p).square().sum(1)
+
+    def table(self, split: str, levels: Tensor, dtype: torch.dtype) -> pd.DataFrame:
+        columns: dict[str, object] = {"split": split, "sigma": levels.numpy()}
+        mse = {}
+        for R in self.references:
+            mse[R], error = ratio_and_error(self.squared[R], self.numbers)
+            columns[f"score_mse_{R}"] = (mse[R] / levels**4).numpy()
+            columns[f"score_mse_{R}_se"] = (error / levels**4).numpy()
+            mean, error = ratio_and_error(self.cosine[R], self.draws)
+            columns[f"cosine_{R}"], columns[f"cosine_{R}_se"] = mean.numpy(), error.numpy()
+        columns["nearest"] = [nearest({R: float(mse[R][k]) for R in mse}) for k in range(len(levels))]
+        position = line_position(self.along, self.signal, self.displacement, self.numbers, dtype)
+        both = "population" in self.references and "empirical" in self.references
+        columns |= {name: value.numpy() if both else float("nan") for name, value in position.items()}
+        return pd.DataFrame(columns | {"n_samples": len(self.draws)})
+
+
+def check_splits(x: Samples) -> dict[str, Tensor]:
+    """Symbols by split name; a single tensor becomes the split ``"x"``.
+
+    Raises:
+        ValueError: no split, or symbols that are not integers (N, D) with N >= 1.
+    """
+    splits = dict(x) if isinstance(x, Mapping) else {"x": x}
+    if not splits:
+        raise ValueError("x holds no split; give symbols (N, D), or a dict of them by split name")
+    for name, symbols in splits.items():
+        if (
+            not isinstance(symbols, Tensor) or symbols.dtype.is_floating_point
+            or symbols.ndim != 2 or len(symbols) == 0
+        ):  # fmt: skip
+            what = (tuple(symbols.shape), symbols.dtype) if isinstance(symbols, Tensor) else type(symbols).__name__
+            raise ValueError(f"split {name!r} must hold integer symbols (N, D) with N >= 1, got {what}")
+    return splits
+
+
+def _call(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
+    """The denoised images in float64 on the CPU, computed where the denoiser lives."""
+    parameter = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
+    given = y.double() if isinstance(denoiser, OptimalDenoiser) else y
+    given = given if parameter is None else given.to(parameter.device)
+    denoised = denoiser(given, given.new_full((len(given),), sigma))
+    if not isinstance(denoised, Tensor) or denoised.shape != y.shape:
+        what = tuple(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
+        raise ValueError(f"a denoiser must return images like it was given, {tuple(y.shape)}, got {what}")
+    return denoised.double().cpu()
+
+
+def _find_encoding(net: Denoiser, references: Mapping[str, Denoiser]) -> Encoding:
+    for denoiser in (net, *references.values()):
+        if isinstance(encoding := getattr(denoiser, "encoding", None), Encoding):
+            return encoding
+    raise ValueError("no denoiser here has an encoding; give encoding=Encoding(shape, alphabet, kind)")
