@@ -1,0 +1,178 @@
+"""Claim C7 in numbers: valid basins expand around tau_rule, those of training samples dominate from tau_mem on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..onsets import Onset, detect_onset
+from ..runs import Run
+from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from ..statistics.resampling import percentile_interval, stratified_weights
+from ..style import COLOURS, figure_style, new_figure
+from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, return_fractions
+from .phases import LEARNED, by_denoiser, mark_clocks, outer_legend, run_title
+
+STATEMENT = "basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on"
+TEST = (
+    "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors); "
+    "larger p of expansion and dominance (t-tests over anchors)"
+)
+
+
+def basin_ratios(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """How much larger the basins of training samples are than those of novel valid grids, pooled over sigmas.
+
+    The ratio is of the fractions that return to the anchor itself, (k + 1/2) / (n + 1) each, so that it stays finite.
+
+    Args:
+        table: from `run_basins`.
+        n_boot: bootstrap draws of anchors.
+        seed: of the bootstrap.
+
+    Returns:
+        One row a denoiser and step: train, novel_valid (fractions), ratio, its 95% bootstrap interval over anchors
+        (low, high), and p_value, one-sided that train exceeds novel valid (Welch's t-test over anchors).
+    """
+    rows = []
+    for denoiser, step, group in by_denoiser(table):
+        train, novel = _returns(group, "train"), _returns(group, "novel valid")
+        a, b = train["fraction"].var() / len(train), novel["fraction"].var() / len(novel)
+        freedom = (a + b) ** 2 / (a**2 / (len(train) - 1) + b**2 / (len(novel) - 1)) if a + b else 1.0
+        means = float(train["fraction"].mean()), float(novel["fraction"].mean())
+        p_value = _p_above(means[0] - means[1], a + b, freedom)
+        rows.append((denoiser, step, *means, *_ratio(train, novel, n_boot, seed, paired=False), p_value))
+    columns = ["denoiser", "step", "train", "novel_valid", "ratio", "low", "high", "p_value"]
+    return pd.DataFrame(rows, columns=columns).astype({"step": "Int64"})
+
+
+def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 2000, seed: int = 0) -> ClaimVerdict:
+    """C7: basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on.
+
+    Expansion: the fraction of noisy novel valid grids that return to themselves, at the first kept step from tau_rule
+    on over that at the last one before it, with the same noise at both (paired t-test over anchors). Dominance: the
+    ratio of `basin_ratios` at every kept step from tau_mem on; the weakest counts. Both must hold; either counts as
+    refuted when its ratio's whole interval lies below `NEGLIGIBLE_RATIO` and it is not significantly above 1.
+
+    Args:
+        table: from `run_basins`.
+        onsets: the run's clocks, ``run.onsets``.
+        n_boot: bootstrap draws of anchors.
+        seed: of the bootstrap.
+
+    Returns:
+        The verdict on this one run; its intervals are over anchors and noise, not over training seeds. The estimate is
+        the ratio of dominance; the note has the expansion, when dominance sets in, and the exact optima's values.
+    """
+    learned = table[table["denoiser"] == LEARNED]
+    steps = np.array(sorted(set(learned["step"])), dtype=float)
+    rule, mem = onsets["tau_rule"], onsets["tau_mem"]
+    before, after, late = steps[steps <= rule.lower], steps[steps >= rule.upper], steps[steps >= mem.upper]
+    needed = {"before tau_rule": before, "from tau_rule on": after, "from tau_mem on": late}
+    if missing := [name for name, found in needed.items() if not len(found)]:
+        reason = f"no weights kept {' or '.join(missing)}"
+        return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, reason)
+
+    small, large = (_returns(learned[learned["step"] == step], "novel valid") for step in (before[-1], after[0]))
+    growth = _ratio(large, small, n_boot, seed, paired=True)
+    gain = large["fraction"] - small["fraction"]
+    p_growth = _p_above(float(gain.mean()), gain.var() / len(gain), len(gain) - 1)
+
+    ratios = basin_ratios(table, n_boot, seed)
+    by_step = ratios[ratios["denoiser"] == LEARNED].sort_values("step")
+    from_mem = by_step[by_step["step"] >= late[0]]
+    weakest = from_mem.loc[from_mem["ratio"].idxmin()]
+    dominance = float(weakest["ratio"]), float(weakest["low"]), float(weakest["high"])
+    p_dominance = float(from_mem["p_value"].max())
+    begins = detect_onset(steps, (by_step["p_value"] < LEVEL).to_numpy().astype(float), 1.0, patience=2)
+
+    notes = [
+        f"returns of novel valid grids x{growth[0]:.3g} [{growth[1]:.3g}, {growth[2]:.3g}] (p = {p_growth:.2g}) "
+        f"from step {before[-1]:g} to {after[0]:g}",
+        f"smallest ratio at step {int(weakest['step'])}; above 1 (p < {LEVEL:g}) from step {begins}, tau_mem {mem}",
+        *(
+            f"{row['denoiser']}: novel valid {row['novel_valid']:.2f}, ratio {row['ratio']:.3g}"
+            for _, row in ratios[ratios["denoiser"] != LEARNED].iterrows()
+        ),
+        "one run: intervals over anchors and noise",
+    ]
+    parts = [_decide(growth, p_growth), _decide(dominance, p_dominance)]
+    verdict: Verdict = "undecided"
+    if "not supported" in parts or parts == ["supported"] * 2:
+        verdict = min(parts)  # "not supported" sorts first
+    p_value = max(p_growth, p_dominance)
+    return ClaimVerdict("C7", STATEMENT, dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes))
+
+
+def plot_basin_ratio(table: pd.DataFrame, run: Run, path: str | Path) -> None:
+    """Claim C7 in two panels: returns to the anchor pooled over sigmas, and their ratio, over training."""
+    ratios = basin_ratios(table)
+    rows = ratios[ratios["denoiser"] == "learned"].sort_values("step")
+    steps = rows["step"].to_numpy(dtype=float)
+    with figure_style():
+        figure, ((ax, right),) = new_figure(1, 2, 9.0, 3.9)
+        for kind, column in (("train", "train"), ("novel valid", "novel_valid")):
+            colour, marker = KIND_STYLES[kind]
+            ax.plot(steps, rows[column], color=COLOURS[colour], marker=marker, markersize=4, label=f"from {kind} grids")
+            for optimum, style in OPTIMUM_STYLES.items():
+                for level in ratios[ratios["denoiser"] == optimum][column]:
+                    ax.axhline(level, color=COLOURS[colour], ls=style, lw=1)
+        for optimum, style in OPTIMUM_STYLES.items():
+            ax.plot([], [], color="k", ls=style, lw=1, label=optimum)
+        radii = ", ".join(f"{s:g}" for s in sorted(set(table["sigma"])))
+        ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step")
+        ax.set_ylabel(f"returns to the anchor,\nmean over $\\sigma$ = {radii}")
+        reach = np.stack([rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]])
+        right.errorbar(steps, rows["ratio"], reach, color="k", marker="o", markersize=4, elinewidth=1)
+        right.axhline(1, color=COLOURS["rule"], ls="-.", lw=1.2)
+        right.set(xscale="log", yscale="log", xlabel="training step")
+        right.set_ylabel("ratio, training over novel valid\n(95% interval over anchors)")
+        low, high = right.get_ylim()
+        ticks = [t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 300, 1000) if low <= t <= high]
+        right.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        right.minorticks_off()
+        for panel in (ax, right):
+            mark_clocks(panel, run)
+        outer_legend(figure, [ax], ncols=5)
+        figure.suptitle(f"{run_title(run)}; {anchor_counts(return_fractions(table))}", fontsize=9, y=1.06)
+        figure.savefig(path, bbox_inches="tight")
+
+
+def _returns(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """hits, draws and fraction of each anchor of a kind that return to it, over all sigmas, by anchor."""
+    part = table[table["kind"] == kind].groupby("anchor")[["itself", "n_draws"]].sum()
+    return pd.DataFrame(
+        {"hits": part["itself"], "draws": part["n_draws"], "fraction": part["itself"] / part["n_draws"]}
+    )
+
+
+def _ratio(over: pd.DataFrame, under: pd.DataFrame, n_boot: int, seed: int, paired: bool) -> tuple[float, float, float]:
+    """Ratio of fractions, each (k + 1/2) / (n + 1), with its 95% bootstrap interval over anchors."""
+    rng = np.random.default_rng(seed)
+    weights = stratified_weights(np.zeros(len(over)), n_boot, rng)
+    others = weights if paired else stratified_weights(np.zeros(len(under)), n_boot, rng)
+
+    def level(returns: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+        return (weights @ returns["hits"].to_numpy() + 0.5) / (weights @ returns["draws"].to_numpy() + 1)
+
+    estimate = level(over, np.ones((1, len(over)))) / level(under, np.ones((1, len(under))))
+    return float(estimate[0]), *percentile_interval(level(over, weights) / level(under, others))
+
+
+def _p_above(difference: float, variance: float, freedom: float) -> float:
+    """One-sided p-value of a t-test that a mean difference is not positive; settled where nothing varies."""
+    if variance == 0:
+        return 0.0 if difference > 0 else 1.0
+    return float(stats.t.sf(difference / math.sqrt(variance), freedom))
+
+
+def _decide(ratio: tuple[float, float, float], p_value: float) -> Verdict:
+    """From a ratio with its interval and the one-sided p-value of its excess over 1."""
+    if p_value < LEVEL and ratio[1] > 1:
+        return "supported"
+    return "not supported" if ratio[2] < NEGLIGIBLE_RATIO else "undecided"

@@ -1,0 +1,180 @@
+"""What the score probes take from a run: its phases, its denoisers with the exact optima, its splits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
+
+import pandas as pd
+import torch
+from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser
+from ...theory.dsm import Denoiser
+from ..comparison.splits import comparison_splits
+from ..runs import Run
+from ..style import COLOURS
+
+LEARNED = "learned"
+Optimum = Literal["cube optimum", "rule optimum", "training-set optimum"]
+OPTIMA: tuple[Optimum, ...] = ("rule optimum", "training-set optimum")
+BEFORE, AT_RULE, WINDOW, AFTER = r"before $\tau_{rule}$", r"at $\tau_{rule}$", "in the window", r"after $\tau_{mem}$"
+PHASE_STYLES = {  # colour and line style
+    BEFORE: (COLOURS["ambiguous"], (0, (1, 1))),
+    AT_RULE: (COLOURS["rule"], "--"),
+    WINDOW: (COLOURS["novel"], "-"),
+    AFTER: (COLOURS["memorization"], "-"),
+}
+
+
+def phase_steps(run: Run) -> dict[str, int]:
+    """The kept step that stands for each phase of an ended run, in order of training; a phase never reached is absent.
+
+    Before tau_rule: the last one known to precede it. At tau_rule: the first at or after it. In the window: the one
+    nearest, on a log scale, to the middle of the window. After tau_mem: the last.
+
+    Raises:
+        ValueError: the run has not ended, or keeps no weights.
+    """
+    steps, onsets = kept_steps(run), run.onsets
+    rule, mem = onsets["tau_rule"], onsets["tau_mem"]
+    phases = {}
+    if before := [s for s in steps if s <= rule.lower]:
+        phases[BEFORE] = before[-1]
+    if after := [s for s in steps if s >= rule.upper]:
+        phases[AT_RULE] = after[0]
+        if inside := [s for s in after[1:] if s <= mem.lower]:
+            middle = math.sqrt(rule.upper * mem.lower)
+            phases[WINDOW] = min(inside, key=lambda s: abs(math.log(s / middle)))
+    if late := [s for s in steps if s >= mem.upper]:
+        phases[AFTER] = late[-1]
+    return phases
+
+
+def over_run(
+    run: Run,
+    probe: Callable[[Denoiser], pd.DataFrame],
+    steps: Sequence[int] | None = None,
+    optima: Sequence[Optimum] = OPTIMA,
+) -> pd.DataFrame:
+    """A probe's table for each kept step of a run and for exact optima, under columns `denoiser` and `step`.
+
+    Args:
+        run: of a DiT.
+        probe: makes a table from a denoiser net(y, sigma).
+        steps: by default all that are kept.
+        optima: exact denoisers to add. Leave out the rule's where its exact posterior is costly (6x6 Latin squares).
+
+    Returns:
+        `denoiser` is "learned" or the name of the optimum; `step` (Int64) is missing for an optimum.
+
+    Raises:
+        ValueError: a GPT's run, a step without weights, or an unknown optimum.
+    """
+    encoding = score_encoding(run)
+    tables = []
+    for step in kept_steps(run) if steps is None else steps:
+        tables.append(_labelled(probe(run.model(step)), LEARNED, step))
+    for name in optima:
+        tables.append(_labelled(probe(OptimalDenoiser(_law(run, name), encoding)), name, None))
+    return pd.concat(tables, ignore_index=True)
+
+
+def kept_steps(run: Run) -> list[int]:
+    """The steps whose weights a run keeps; ValueError if there are none."""
+    if not (steps := run.checkpoint_steps):
+        raise ValueError(f"{run.path} keeps no weights to probe")
+    return steps
+
+
+def score_encoding(run: Run) -> Encoding:
+    """The encoding of a DiT's run; ValueError for a GPT, which has no score."""
+    if run.encoding is None:
+        raise ValueError(f"{run.path} is a run of {run.config.model}, which has no score; probe a run of a DiT")
+    return run.encoding
+
+
+def run_splits(run: Run, n_samples: int) -> dict[str, Tensor]:
+    """Equally many different grids of three kinds, int64 (n, D): train, held-out (valid, not in train), and cube.
+
+    n is n_samples, or less where the training set or what the rule leaves out of it is smaller.
+
+    Raises:
+        ValueError: the training set holds the whole rule, or all of it but one grid.
+    """
+    splits = comparison_splits(run, n_samples)
+    n = min(len(splits.get("held-out", [])), len(splits["train"]))
+    if n < 2:
+        raise ValueError(
+            f"{run.path}: fewer than 2 valid grids in, or left out of, a training set of {run.config.n_train}"
+        )
+    return {name: x[:n] for name, x in splits.items()}
+
+
+@torch.no_grad()
+def denoise(net: Denoiser, y: Tensor, sigma: float, batch_size: int = 1024) -> Tensor:
+    """net(y, sigma) for images (B, C, H, W), in parts, without gradients."""
+    return torch.cat([net(part, part.new_full((len(part),), sigma)) for part in y.split(batch_size)])
+
+
+def by_denoiser(table: pd.DataFrame) -> list[tuple[str, int | None, pd.DataFrame]]:
+    """The rows of each denoiser of an `over_run` table with its name and step (None for an optimum), in its order."""
+    parts = []
+    for key, rows in table.groupby(["denoiser", "step"], sort=False, dropna=False):
+        name, step = cast(tuple[str, Any], key)
+        parts.append((name, None if pd.isna(step) else int(step), rows))
+    return parts
+
+
+def run_title(run: Run) -> str:
+    """What a figure must say of the run's scale."""
+    config = run.config
+    return f"{config.model}, {config.rule}, N = {config.n_train}, seed {config.seed}"
+
+
+def mark_clocks(ax: Axes, run: Run, labels: bool = True) -> None:
+    """Both clocks of a run as vertical lines on an axis of training steps, with labels above it (title pad 15)."""
+    for name, colour, symbol in (("tau_rule", "rule", r"$\tau_{rule}$"), ("tau_mem", "memorization", r"$\tau_{mem}$")):
+        onset = run.onsets[name]
+        if not onset.censored:
+            ax.axvline(onset.upper, color=COLOURS[colour], lw=0.9)
+            if labels:
+                ax.annotate(symbol, (onset.upper, 1.01), xycoords=("data", "axes fraction"), ha="center")
+
+
+def sigma_colour(k: int, n: int) -> tuple[float, float, float, float]:
+    """The colour of the k-th of n noise levels, from dark to light as sigma rises."""
+    return colormaps["viridis"](0.85 * k / max(1, n - 1))
+
+
+def outer_legend(figure: Figure, axes: Sequence[Axes], ncols: int = 3) -> None:
+    """The labels of some axes, each once, below the figure."""
+    entries: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(str(label), handle)
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=ncols)
+
+
+def _labelled(table: pd.DataFrame, denoiser: str, step: int | None) -> pd.DataFrame:
+    table = table.copy()
+    table.insert(0, "denoiser", denoiser)
+    table.insert(1, "step", pd.Series([step] * len(table), index=table.index, dtype="Int64"))
+    return table
+
+
+def _law(run: Run, optimum: str) -> Law:
+    rule = run.rule
+    laws: dict[str, Callable[[], Law]] = {
+        "cube optimum": lambda: CubeLaw(rule.shape, rule.alphabet),
+        "rule optimum": lambda: rule,
+        "training-set optimum": lambda: EmpiricalLaw(run.train_set, rule.alphabet, rule.shape),
+    }
+    if optimum not in laws:
+        raise ValueError(f"optima must be among {', '.join(laws)}, got {optimum!r}")
+    return laws[optimum]()
