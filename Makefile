@@ -1,16 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint bench bench-training clean
+.PHONY: run test test-all test-browser test-slurm lint bench bench-training clean
 
 run: .venv/installed          ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
 
 test: lint                    ## everything CI checks
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not browser"
 
 test-all: lint                ## the slow tests too
 	$(BIN)/pytest -n 2
+
+test-browser: .venv/installed ## the report, in headless Chromium (Debian: chromium)
+	$(BIN)/pytest tests/browser -p no:xdist
+
+test-slurm: .venv/installed   ## a sweep by a real Slurm, as root (Debian: slurm-wlm)
+	TWOCLOCKS_SLURM=1 $(BIN)/pytest tests/slurm -p no:xdist
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -6,11 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from .empirics.config import QUICK, RunConfig
+
+if TYPE_CHECKING:
+    from .empirics import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +49,21 @@ class RunCommand:
             raise ValueError("--resume needs the --out of the run to continue")
         quick = not any(arg.startswith("-") and arg.split("=")[0] not in _NOT_CONFIG for arg in asked_for)
         out = self.out or _new_folder("quick" if quick else self.config.model)
-        configs = {out / name: config for name, config in QUICK.items()} if quick else {out: self.config.checked()}
-        run_and_show(configs, out, self.resume, self.tensorboard)
+        if quick:
+            runs = self._train_quick(out)
+        else:
+            from .empirics import train
+
+            runs = [train(self.config.checked(), out, self.resume, tensorboard=self.tensorboard)]
+        show_clocks(runs, out)
+
+    def _train_quick(self, out: Path) -> list[Run]:
+        from .empirics.sweeps.sweep import ended_runs, sweep
+
+        in_use = [name for name in QUICK if (out / name).exists()]
+        if in_use and not self.resume:
+            raise ValueError(f"{out / in_use[0]} exists already; choose another --out, or --resume to continue it")
+        return ended_runs(sweep(QUICK, out, tensorboard=self.tensorboard))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,22 +142,143 @@ class FitCommand:
             print(f"\nfigure: {self.figure}")
 
 
+@dataclasses.dataclass(frozen=True)
+class SweepCommand:
+    """Train every run of a grid. Runs that have ended are kept, interrupted ones resumed, failed ones tried again.
+
+    The same command continues a sweep that was interrupted.
+    """
+
+    grid: tyro.conf.Positional[str]
+    """YAML file with any of the keys preset, base, runs, grid, seeds; or the name of a preset, such as quick-gpt"""
+    out: Path
+    """folder of the runs, shared by all workers; several sweeps may use one"""
+    executor: Literal["local", "dask", "slurm"] = "local"
+    """where to train: processes on this machine, a dask.distributed scheduler, or Slurm jobs"""
+    workers: int | None = None
+    """runs at a time: local, by default one a core; Slurm, jobs queued at a time, by default 64"""
+    scheduler: str | None = None
+    """address of the dask scheduler, such as tcp://10.0.0.1:8786"""
+    dry_run: bool = False
+    """only list the runs, what is finished, and the expected cost from a short timing on this machine"""
+    retries: int = 2
+    """how often a run is tried again after it has failed or its worker was lost"""
+
+    def __call__(self, asked_for: list[str]) -> None:
+        from .empirics.sweeps.dry_run import dry_run
+        from .empirics.sweeps.executors import open_executor
+        from .empirics.sweeps.grid import read_grid
+        from .empirics.sweeps.sweep import sweep
+
+        configs = read_grid(self.grid)
+        if self.dry_run:
+            print(dry_run(configs, self.out, self.workers))
+            return
+        threads = max(config.threads for config in configs)
+        try:
+            with open_executor(self.executor, self.workers, self.scheduler, self.out, threads) as executor:
+                table = sweep(configs, self.out, executor, self.retries)
+        except KeyboardInterrupt:
+            print("twoclocks: interrupted; the same command continues the sweep", file=sys.stderr)
+            raise SystemExit(130) from None
+        counts = table["status"].value_counts()
+        print(f"{len(table)} runs in {self.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        failed = table[table["status"] == "failed"]
+        for name, error in zip(failed["name"], failed["error"], strict=True):
+            print(f"failed: {name}: {error}", file=sys.stderr)
+        if len(failed):
+            raise SystemExit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportCommand:
+    """Write one self-contained page on all runs of a folder: claims, clocks, scaling laws, and every run's curve."""
+
+    folder: tyro.conf.Positional[Path]
+    """searched for runs at any depth"""
+    out: Path | None = None
+    """folder for report.html, clocks.csv and scaling.md; by default the folder of the runs"""
+
+    def __call__(self, asked_for: list[str]) -> None:
+        from .empirics import write_report
+
+        print(f"report: {write_report(self.folder, self.out)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareCommand:
+    """Compare what a run has learned with the exact optima of its rule and of its training set, at each checkpoint."""
+
+    run: tyro.conf.Positional[Path]
+    """folder of a run"""
+    out: Path | None = None
+    """folder for comparison.csv and comparison.png; by default RUN/comparison"""
+    n_samples: int = 128
+    """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
+    Sudoku takes seconds a sample: choose few"""
+    sigmas: tuple[float, ...] = ()
+    """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
+    codes"""
+
+    def __call__(self, asked_for: list[str]) -> None:
+        from .empirics import compare_over_training, load_run, plot_comparison
+        from .empirics.comparison.text import comparison_text
+
+        run = load_run(self.run)
+        table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
+        print(comparison_text(table, run))
+        out = self.out or self.run / "comparison"
+        out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out / "comparison.csv", index=False)
+        plot_comparison(table, run, out / "comparison.png")
+        print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureCommand:
+    """Draw the figures of arXiv:2605.10019 from this package's measurements, as PNG and PDF."""
+
+    figures: tyro.conf.Positional[tuple[str, ...]]
+    """numbers from 1 to 28, or all"""
+    preset: str = "laptop"
+    """the scale: smoke (exercises the code), laptop (two cores), paper (GPUs)"""
+    recompute: bool = False
+    """train what is missing and measure again, in place of drawing the committed data"""
+    out: Path = Path("figures")
+    """folder for the figures"""
+    runs: Path | None = None
+    """with --recompute: folder of the training runs, shared by all figures; by default runs/figures-PRESET"""
+
+    def __call__(self, asked_for: list[str]) -> None:
+        from .paper_figures.figures import FIGURES, draw
+
+        if not self.figures:
+            raise ValueError(f"which figures? numbers from 1 to {FIGURES[-1]}, or all")
+        if bad := [text for text in self.figures if text != "all" and not text.isdecimal()]:
+            raise ValueError(f"a figure is a number from 1 to {FIGURES[-1]}, or all; got {bad[0]!r}")
+        numbers = FIGURES if "all" in self.figures else [int(text) for text in self.figures]
+        for path in draw(numbers, self.preset, self.out, self.recompute, self.runs):
+            print(path)
+
+
 _NOT_CONFIG = ("--out", "--resume", "--tensorboard")  # options of `run` that leave the quick preset as it is
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": RunCommand,
+    "sweep": SweepCommand,
+    "report": ReportCommand,
     "baseline": BaselineCommand,
     "derive": DeriveCommand,
     "fit": FitCommand,
+    "compare": CompareCommand,
+    "figure": FigureCommand,
 }
 
 
-def run_and_show(configs: dict[Path, RunConfig], out: Path, resume: bool, tensorboard: bool) -> None:
-    """Train in parallel, print the table of clocks, and draw the figure."""
+def show_clocks(runs: list[Run], out: Path) -> None:
+    """Print the table of clocks and draw the figure."""
     from .empirics.clocks import clocks_table, plot_clocks
-    from .empirics.parallel import train_all
 
-    runs = train_all(configs, resume=resume, tensorboard=tensorboard)
     print(clocks_table(runs).to_string(index=False))
     figure = out / "clocks.png"
     plot_clocks(runs, figure)

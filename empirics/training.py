@@ -127,7 +127,7 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
     eval_steps = set(config.eval_steps())
     measured = run.metrics
     seconds_before = float(measured["seconds"].iloc[-1]) if len(measured) else 0.0
-    kept_weights = max(run.checkpoint_steps, default=0)
+    kept_weights = max((step for step in run.checkpoint_steps if step <= engine.step), default=0)
     started = saved = time.monotonic()
     bar = tqdm(
         total=config.steps, initial=engine.step, desc=f"{config.model} {config.rule} N={config.n_train}",

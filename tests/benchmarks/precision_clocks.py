@@ -18,17 +18,16 @@ from scipy import stats
 
 import twoclocks as tc
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.parallel import train_all
 from twoclocks.empirics.runs import environment
 from twoclocks.empirics.statistics.aft import CensoredRegression
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def configs(out: Path, seeds: int) -> dict[Path, tc.RunConfig]:
+def configs(seeds: int) -> dict[str, tc.RunConfig]:
     """Fine evaluations, so that a shift of a tenth shows; runs end once both clocks are known."""
     return {
-        out / f"{name}-{precision}-{seed}": replace(
+        f"{name}-{precision}-{seed}": replace(
             config, precision=precision, seed=seed, eval_ratio=1.1, stop_when="both", checkpoint_ratio=1e6
         )
         for seed, (name, config), precision in itertools.product(range(seeds), QUICK.items(), ("fp32", "bf16"))
@@ -70,7 +69,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("runs/precision"))
     options.add_argument("--seeds", type=int, default=8)
     asked = options.parse_args()
-    train_all(configs(asked.out, asked.seeds), resume=True)
+    tc.ended_runs(tc.sweep(configs(asked.seeds), asked.out))
     table = tc.load_runs(asked.out).drop(columns="path")
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "precision_clocks.csv", index=False)

@@ -1,0 +1,65 @@
+"""What a worker does, wherever it is: train one run in its folder. Arguments and answer are plain values."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig
+from ..files import DamagedFile, write_atomically
+from ..training import train
+from .folders import ENDED, condition, hold, quarantine
+
+_ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
+
+
+def train_run(values: dict[str, Any], folder: str, tensorboard: bool = False) -> dict[str, Any]:
+    """Start, resume or skip the run of a folder.
+
+    Args:
+        values: the config, as `RunConfig.to_dict` gives it.
+        folder: of the run, on a file system that all workers share.
+        tensorboard: see `train`.
+
+    Returns:
+        ``status``: finished, stopped or diverged; ``"busy"`` when another process trains this run; ``"failed"``.
+        ``error``: what went wrong, in one line; the whole text is in the folder's error.txt.
+        ``again``: whether to try again a run that failed.
+        ``notes``: a line for each damaged folder that was moved aside.
+    """
+    config, path = RunConfig.from_dict(values), Path(folder)
+    with _ONE_A_PROCESS, hold(path) as free:
+        if not free:
+            return {"status": "busy", "error": "", "again": True, "notes": []}
+        return _train(config, path, tensorboard)
+
+
+def write_error(folder: Path, text: str) -> None:
+    """Keep what went wrong in the run's folder, as error.txt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "error.txt", text.encode())
+
+
+def _train(config: RunConfig, folder: Path, tensorboard: bool) -> dict[str, Any]:
+    notes: list[str] = []
+    answer = {"status": "failed", "error": "", "again": True, "notes": notes}
+    for _ in range(2):  # a second time after a damaged folder was moved aside
+        found = condition(folder, config)
+        if found.status in ENDED:
+            return {**answer, "status": found.status}
+        try:
+            if found.status == "damaged":
+                raise DamagedFile(found.fault)
+            run = train(config, folder, resume=True, progress=False, tensorboard=tensorboard)
+            (folder / "error.txt").unlink(missing_ok=True)
+            return {**answer, "status": run.status}
+        except DamagedFile as fault:
+            notes.append(f"{' '.join(str(fault).split())}; moved to {quarantine(folder)} and redone")
+            answer["error"] = str(fault)
+        except Exception as fault:
+            write_error(folder, traceback.format_exc())
+            final = isinstance(fault, ValueError)  # an impossible config stays impossible
+            return {**answer, "error": f"{type(fault).__name__}: {' '.join(str(fault).split())}", "again": not final}
+    return answer
