@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,19 +26,26 @@ class DamagedFile(ValueError):
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file as a whole: after a crash it holds the old content or the new, never a part.
 
+    A link at its place is replaced, not followed, and no name that someone may have planted is written to.
+
     Raises:
         OSError: the disk is full or not writable; the old file is intact.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = None
     try:
-        with open(temporary, "wb") as file:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # new by construction
+        with open(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         os.replace(temporary, path)
-    except OSError as fault:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    except BaseException as fault:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if not isinstance(fault, OSError):
+            raise
         raise OSError(
             fault.errno, f"could not write {path} ({fault.strerror}); what was there before is intact"
         ) from None
@@ -124,13 +132,19 @@ def write_symbols(path: Path, x: np.ndarray, alphabet: int, **flags: np.ndarray)
 def read_symbols(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Grids int64 (n, D) and flags that `write_symbols` wrote; DamagedFile for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             values = dict(stored)
         dim, alphabet, symbols = int(values.pop("dim")), int(values.pop("alphabet")), values.pop("symbols")
         x = np.unpackbits(symbols, axis=1, count=dim) if alphabet == 2 else symbols
         return x.astype(np.int64), values
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as fault:
         raise DamagedFile(f"{path} does not hold grids of symbols ({fault})") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _digest_path(path: Path) -> Path:

@@ -1,11 +1,9 @@
-"""Reading and writing in a folder that a stranger may have made: no link is followed, no size is trusted."""
+"""Reading a folder that a stranger may have made: no link is followed, no size is trusted."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from .files import DamagedFile
@@ -31,31 +29,6 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     return content
 
 
-def replace_file(path: str | Path, content: bytes) -> None:
-    """Write a file as a whole; a link at its place is replaced, not followed.
-
-    Raises:
-        OSError: not writable; what was there before is intact.
-    """
-    folder, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder or ".")  # new by construction: no planted link
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
 def printable(text: object) -> str:
     """A name fit for a message: what could steer a terminal is written as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .foreign_files import read_regular, replace_file
+from .files import write_atomically
+from .foreign_files import read_regular
 
 FOLDER, FILE = ".twoclocks-cache", "runs.parquet"
 METRIC = "metric:"
@@ -71,7 +72,7 @@ def write_cache(folder: Path, table: pa.Table) -> None:
         if _is_plain_folder(target):
             buffer = io.BytesIO()
             pq.write_table(table.replace_schema_metadata({_KEY: _stamp()}), buffer, compression="zstd")
-            replace_file(target / FILE, buffer.getvalue())
+            write_atomically(target / FILE, buffer.getvalue())
 
 
 def _stamp() -> bytes:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..criteria import CRITERIA
-from ..foreign_files import printable, replace_file
+from ..files import write_atomically
+from ..foreign_files import printable
 from ..run_reading import UNFINISHED, config_kinds
 from ..runs_folder import read_runs_folder
 from ..statistics.cells_text import cells_to_markdown
@@ -48,9 +49,9 @@ def write_report(path: str | Path, out: str | Path | None = None) -> Path:
     findings, notes = find(found.runs)
     folder = Path(path if out is None else out)
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "clocks.csv", _clocks_csv(found.runs).encode())
-    replace_file(folder / "scaling.md", _markdown(findings, notes).encode())
-    replace_file(folder / "report.html", page(found, findings, notes).encode())
+    write_atomically(folder / "clocks.csv", _clocks_csv(found.runs).encode())
+    write_atomically(folder / "scaling.md", _markdown(findings, notes).encode())
+    write_atomically(folder / "report.html", page(found, findings, notes).encode())
     return folder / "report.html"
 
 

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(sweep, monkeypatch
     def refuse(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(runs_cache, "replace_file", refuse)
+    monkeypatch.setattr(runs_cache, "write_atomically", refuse)
     assert len(tc.load_runs(sweep)) == 8
     assert not cache_file(sweep).exists()
     shutil.rmtree(cache_file(sweep).parent)
