@@ -1,0 +1,82 @@
+"""Claim C6 in numbers: both architectures show both clocks in order, offset by different amounts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from .clock_statistics import Ratio, clock_order, onset_ratio
+from .clock_tables import known
+
+STATEMENT = "the same two clocks in DiT and GPT, with architecture-dependent offsets"
+TEST = (
+    "ratio of tau_rule, DiT over GPT at equal rule, size and N (AFT, 97.5% CI for two clocks); sign tests of the order "
+    "of the clocks in each architecture"
+)
+CONFIDENCE = 0.975
+"""Of each of two intervals, so that both hold at 95%."""
+
+
+def claim_architectures(runs: pd.DataFrame) -> ClaimVerdict:
+    """C6: in DiT and in GPT tau_rule precedes tau_mem, and some clock of DiT is offset from that of GPT.
+
+    The order holds where significantly more runs show it than its reverse; it is refuted where the reverse is
+    significant. The offsets compare runs of the sizes, the rules and the range of N that both architectures have, with
+    log N as a covariate; they depend on the architecture when either interval excludes 1, and do not when both lie
+    within `NEGLIGIBLE_RATIO` of it.
+
+    Args:
+        runs: an `onset_table` of both architectures.
+    """
+    order = {kind: clock_order(runs[runs["architecture"] == kind]) for kind in ("dit", "gpt")}
+    notes = [f"tau_rule before tau_mem in {name}: {order[kind]}" for kind, name in (("dit", "DiT"), ("gpt", "GPT"))]
+    shared = _comparable(runs)
+    try:
+        offsets = {onset: _offset(shared, onset) for onset in ("tau_rule", "tau_mem")}
+    except ValueError as fault:
+        return ClaimVerdict(
+            "C6", STATEMENT, None, None, TEST, None, "undecided", len(runs), f"{fault}; {notes[0]}; {notes[1]}"
+        )
+    rule, mem = offsets["tau_rule"], offsets["tau_mem"]
+    notes.append(f"tau_mem {mem}; offsets from {len(shared)} runs of equal rule and size at N = {_range(shared)}")
+    differing = any(ratio.low > 1 or ratio.high < 1 for ratio in (rule, mem))
+    equal = all(ratio.low > 1 / NEGLIGIBLE_RATIO and ratio.high < NEGLIGIBLE_RATIO for ratio in (rule, mem))
+    answers = [found.answer for found in order.values()]
+    verdict: Verdict = "undecided"
+    if "differ" in answers or equal:
+        verdict = "not supported"
+    elif answers == ["agree"] * 2 and differing:
+        verdict = "supported"
+    p_value = max(found.p_before for found in order.values())
+    ends = (rule.low, rule.high)
+    return ClaimVerdict("C6", STATEMENT, rule.estimate, ends, TEST, p_value, verdict, len(runs), "; ".join(notes))
+
+
+def _comparable(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose size, rule and range of N both architectures have."""
+    table = runs.assign(
+        size=runs["model"].str.partition("-")[2], cell=runs["rule"] + " " + runs["model"].str.partition("-")[2]
+    )
+    kinds = [table[table["architecture"] == kind] for kind in ("dit", "gpt")]
+    cells = set(kinds[0]["cell"]) & set(kinds[1]["cell"])
+    low, high = (end(kind["n_train"].agg(name) for kind in kinds) for end, name in ((max, "min"), (min, "max")))
+    return table[table["cell"].isin(cells) & table["n_train"].between(low, high)].reset_index(drop=True)
+
+
+def _offset(shared: pd.DataFrame, onset: str) -> Ratio:
+    """The cells in which both architectures show the onset, compared."""
+    rows = known(shared, onset)
+    seen = rows[(rows[f"{onset}_lower"] > 0) & np.isfinite(rows[f"{onset}_upper"])]
+    both = [cell for cell, table in seen.groupby("cell") if table["architecture"].nunique() == 2]
+    rows = rows[rows["cell"].isin(both)].reset_index(drop=True)
+    if rows.empty:
+        raise ValueError(f"no rule, size and range of N in which both architectures show {onset}")
+    several = rows["n_train"].nunique() > 1
+    covariate = np.log(rows["n_train"].to_numpy(float)) if several else None
+    return onset_ratio(rows, onset, (rows["architecture"] == "dit").to_numpy(), rows["cell"], covariate, CONFIDENCE)
+
+
+def _range(shared: pd.DataFrame) -> str:
+    low, high = shared["n_train"].min(), shared["n_train"].max()
+    return f"{low}" if low == high else f"{low} to {high}"

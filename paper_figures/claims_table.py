@@ -1,0 +1,121 @@
+"""Verdicts on the paper's claims C1 to C8 from the figures' committed data, as the table at the head of the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from ..empirics import ClaimVerdict, Onset, claim_basins, claims_to_markdown
+from ..empirics.onsets import CLOCKS
+from ..empirics.probes import basin_claim, gap_claim
+from ..empirics.statistics.claims import (
+    STATEMENTS,
+    claim_capacity,
+    claim_memorization_exponent,
+    claim_rule_complexity,
+    claim_rule_invariance,
+    claim_window,
+)
+from . import claim_architectures
+from .clock_statistics import tested
+from .store import Data, read_data, results_folder
+
+NOT_MEASURED = "not measured yet"
+Tables = Mapping[int, Data]
+"""The tables of figures, by the figure's number; one that is missing has not been computed."""
+
+_RUNS = 10  # the figure whose runs span rules, N and sizes of both architectures
+_CLOCKS = 2  # the figure that has the clocks of the dissected run
+_BASINS = (16, 17, 18, 19)
+_GAPS = (15, 14, 13)
+_BY_ARCHITECTURE: dict[str, Callable[[pd.DataFrame], ClaimVerdict]] = {
+    "C1": claim_rule_complexity,
+    "C2": claim_capacity,
+    "C3": claim_rule_invariance,
+    "C4": claim_memorization_exponent,
+    "C5": claim_window,
+}
+
+
+def claims_markdown(preset_name: str) -> str:
+    """C1 to C8 with estimate, interval, test and verdict, from the committed data of a preset; a Markdown table."""
+    return claims_to_markdown(evaluate(committed_tables(preset_name)))
+
+
+def committed_tables(preset_name: str) -> dict[int, dict[str, pd.DataFrame]]:
+    """The committed tables of the figures that the claims are read from."""
+    tables = {}
+    for number in (_CLOCKS, _RUNS, *_GAPS, *_BASINS):
+        folder = results_folder(preset_name, number)
+        if any(folder.glob("*.parquet")):
+            tables[number] = read_data(folder)
+    return tables
+
+
+def evaluate(tables: Tables) -> list[ClaimVerdict]:
+    """The verdicts: C1 to C5 for each architecture, C6 over both, C7 and C8 on the dissected DiT run.
+
+    A claim whose tables are missing is undecided, with `NOT_MEASURED` for a note.
+    """
+    runs = tables.get(_RUNS, {}).get("runs")
+    verdicts = [verdict for name in _BY_ARCHITECTURE for verdict in _by_architecture(name, runs)]
+    verdicts.append(_architectures(runs))
+    onsets = _clocks(tables)
+    basins = _find(tables, _BASINS, {"denoiser", "step", "kind", "anchor", "itself", "n_draws"})
+    gaps = _find(tables, _GAPS, {"denoiser", "step", "split", "sigma", "sample", "gap"})
+    for name, statement, table, claim in (
+        ("C7", basin_claim.STATEMENT, basins, claim_basins),
+        ("C8", gap_claim.STATEMENT, gaps, gap_claim.claim_gap),
+    ):
+        if table is None or onsets is None:
+            verdicts.append(_missing(name, statement))
+            continue
+        try:
+            verdicts.append(claim(table, onsets))
+        except ValueError as fault:
+            verdicts.append(replace(_missing(name, statement), note=str(fault)))
+    return verdicts
+
+
+def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]:
+    if runs is None:
+        return [_missing(name, STATEMENTS[name])]
+    verdicts = []
+    for kind, title in (("dit", "DiT"), ("gpt", "GPT")):
+        mine = runs[runs["architecture"] == kind]
+        found = tested(_BY_ARCHITECTURE[name], mine) if len(mine) else _missing(name, STATEMENTS[name])
+        verdicts.append(replace(found, claim=f"{name} {title}", statement=STATEMENTS[name]))
+    return verdicts
+
+
+def _architectures(runs: pd.DataFrame | None) -> ClaimVerdict:
+    if runs is None or runs["architecture"].nunique() < 2:
+        return _missing("C6", claim_architectures.STATEMENT)
+    return claim_architectures.claim_architectures(runs)
+
+
+def _missing(name: str, statement: str) -> ClaimVerdict:
+    return ClaimVerdict(name, statement, None, None, "", None, "undecided", 0, NOT_MEASURED)
+
+
+def _find(tables: Tables, numbers: Collection[int], columns: Collection[str]) -> pd.DataFrame | None:
+    """The first table of these figures that has these columns."""
+    for number in numbers:
+        for table in tables.get(number, {}).values():
+            if set(columns) <= set(table.columns):
+                return table
+    return None
+
+
+def _clocks(tables: Tables) -> dict[str, Onset] | None:
+    """The clocks of the dissected DiT run."""
+    single = tables.get(_CLOCKS, {}).get("single")
+    if single is None or single.empty:
+        return None
+    onsets = {}
+    for name in CLOCKS:
+        lower, upper = (float(single[f"{name}_{end}"].iloc[0]) for end in ("lower", "upper"))
+        onsets[name] = Onset(upper, lower, upper, upper == float("inf"))
+    return onsets

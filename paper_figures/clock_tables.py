@@ -1,0 +1,98 @@
+"""Onsets and learning curves of many runs as tables, for the figures that compare runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..empirics import Run, find_onsets
+from ..empirics.onsets import CLOCKS
+from ..empirics.statistics.runs_table import architecture
+
+IDENTITY = ("architecture", "model", "rule", "n_train", "seed")
+"""Columns that tell the runs of a figure apart, with those of the config that it varies besides."""
+
+
+def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a run: `IDENTITY`, the config's `fields`, status, last_step, chance, and the ends of each onset (steps).
+
+    An onset lies in (lower, upper], upper = inf when censored, as in `runs_table`. A run that diverged before its
+    first evaluation has (0, inf): nothing is known.
+    """
+    rows = []
+    for run in runs:
+        metrics, chance = run.metrics, run.chance
+        row = {**_identity(run, fields), "status": run.status, "last_step": 0, "chance": chance}
+        ends = dict.fromkeys(criteria, (0.0, np.inf))
+        if len(metrics):
+            row["last_step"] = int(metrics["step"].iloc[-1])
+            found = find_onsets(metrics, chance, run.rule.alphabet, criteria)
+            ends = {name: (onset.lower, onset.upper) for name, onset in found.items()}
+        for name, (lower, upper) in ends.items():
+            row |= {f"{name}_lower": lower, f"{name}_upper": upper}
+        rows.append(row)
+    columns = [*IDENTITY, *fields, "status", "last_step", "chance"]
+    columns += [f"{name}_{end}" for name in criteria for end in ("lower", "upper")]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def curve_table(runs: Sequence[Run], metrics: Sequence[str], fields: Sequence[str] = ()) -> pd.DataFrame:
+    """One row an evaluation: `IDENTITY`, the config's `fields`, step, and columns of `Run.metrics` as float32."""
+    tables = []
+    for run in runs:
+        measured = run.metrics
+        if measured.empty:
+            continue
+        table = measured[["step", *metrics]].astype(dict.fromkeys(metrics, np.float32))
+        tables.append(table.assign(**_identity(run, fields)))
+    order = [*IDENTITY, *fields, "step", *metrics]
+    return pd.concat(tables, ignore_index=True)[order] if tables else pd.DataFrame(columns=order)
+
+
+def known(table: pd.DataFrame, onset: str) -> pd.DataFrame:
+    """The rows whose interval of an onset says anything."""
+    return table[~((table[f"{onset}_lower"] == 0) & np.isinf(table[f"{onset}_upper"]))]
+
+
+def middles(table: pd.DataFrame, onset: str) -> np.ndarray:
+    """Geometric middles (n,) of an onset's intervals, in steps: inf when censored, the upper end where lower is 0."""
+    lower, upper = (table[f"{onset}_{end}"].to_numpy(float) for end in ("lower", "upper"))
+    return np.where(
+        np.isinf(upper), np.inf, np.where(lower > 0, np.sqrt(lower * np.where(np.isinf(upper), 1, upper)), upper)
+    )
+
+
+def median_onset(table: pd.DataFrame, onset: str) -> float:
+    """The median over runs of an onset, in steps: inf when half of them or more are censored, NaN without runs."""
+    ordered = np.sort(middles(known(table, onset), onset))
+    if not len(ordered):
+        return np.nan
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(np.sqrt(low * high))
+
+
+def rule_shape(spec: str) -> str:
+    """The grid in a rule's spec as text, such as 6x6."""
+    name, _, parameters = str(spec).partition(":")
+    first = parameters.partition(",")[0]
+    if name in ("permutation", "latin"):
+        return f"{first}x{first}"
+    if name == "sudoku":
+        height, width = map(int, first.split("x"))
+        return f"{height * width}x{height * width}"
+    return first
+
+
+def _identity(run: Run, fields: Sequence[str]) -> dict[str, Any]:
+    config = run.config
+    return {
+        "architecture": architecture(config.model),
+        "model": config.model,
+        "rule": config.rule,
+        "n_train": config.n_train,
+        "seed": config.seed,
+        **{field: getattr(config, field) for field in fields},
+    }

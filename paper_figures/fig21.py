@@ -1,0 +1,118 @@
+"""Figure 21: both clocks for binary rules beyond parity.
+
+The paper trains DiT-mini on 6x6 samples with N = 4096 under parity, exact-K, row-K, row-variable-K and global-K rules:
+A all rules' tau_rule (accuracy >= 0.9) and tau_mem (memorization above baseline); B to E each family against K. Ours
+does so with the preset's grid, smallest DiT and N of its sweeps, an interval a run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..empirics import Run, RunConfig
+from ..empirics.onsets import CLOCKS
+from ..empirics.statistics.claims import claim_rule_invariance
+from .catalogue import parity, rules
+from .clock_plots import draw_clocks, onset_legend
+from .clock_statistics import answer_of, clock_order, tested
+from .clock_tables import onset_table, rule_shape
+from .presets import Preset
+from .store import Data
+
+PAPER = (
+    "Both clocks of every binary rule against K. The caption's conclusion is cut off; tested is what the paper says of "
+    "rules elsewhere, that tau_mem is about the same for all (C3)."
+)
+FAMILIES = {
+    "parity": "group size G",
+    "exact-k": "ones in the grid, K",
+    "row-k": "ones in each row, K",
+    "global-k": "allowed ones in the grid, K list",
+    "row-variable-k": "allowed ones in each row, K list",
+}
+
+
+def configs(preset: Preset) -> list[RunConfig]:
+    return [
+        *parity(preset, preset.dit, preset.group_sizes, [preset.dit.sweep_n]),
+        *rules(preset, preset.binary_rules),
+    ]
+
+
+def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
+    support = [float(run.rule.support_size) for run in runs]
+    return {"runs": onset_table(runs).assign(support_size=support)}
+
+
+def plot(data: Data) -> Figure:
+    runs = _with_family(data["runs"])
+    present = [name for name in FAMILIES if (runs["family"] == name).any()]
+    figure = Figure(figsize=(11, 6.6))
+    others = [name for name in present if name != "parity"] or present
+    layout: list[Any] = [["all"] * len(others), others]
+    axes = figure.subplot_mosaic(layout, sharey=True)
+    everything = list(dict.fromkeys(runs.sort_values("order", kind="stable")["rule"]))
+    labels = [f"{_family(rule)}\n{_parameter(rule)}".replace("row-variable", "row-var.") for rule in everything]
+    draw_clocks(axes["all"], runs, "rule", everything, labels, CLOCKS, joined=False)
+    axes["all"].tick_params(axis="x", labelsize=6.5)
+    axes["all"].set_title("A. all rules", loc="left")
+    axes["all"].set_ylabel("training step")
+    for letter, family in zip("BCDE", others, strict=False):
+        _draw_family(axes[family], runs[runs["family"] == family].reset_index(drop=True), letter)
+    axes[others[0]].set_ylabel("training step")
+    onset_legend(figure, CLOCKS)
+    first = runs.iloc[0]
+    figure.suptitle(
+        f"{first['model']} on {rule_shape(first['rule'])} binary grids, N = {first['n_train']}; "
+        f"{runs['seed'].nunique()} seeds a rule",
+        fontsize=10,
+    )
+    return figure
+
+
+def measured(data: Data) -> str:
+    runs = data["runs"]
+    seen = (runs["tau_mem_lower"] > 0) & np.isfinite(runs["tau_mem_upper"])
+    copied = runs[runs["rule"].isin(runs["rule"][seen])]
+    learned = runs.loc[np.isfinite(runs["tau_rule_upper"]), "rule"].nunique()
+    order = clock_order(runs)
+    total = runs["rule"].nunique()
+    text = f"{total} rules, {len(runs)} runs: tau_rule seen for {learned} rules, and before tau_mem in {order}"
+    invariance = tested(claim_rule_invariance, copied)
+    if invariance.estimate is None or invariance.ci is None:
+        return f"{text}; tau_mem seen for {copied['rule'].nunique()} rules ({invariance.note}); undecided"
+    size = f"x{invariance.estimate:.2f} [{invariance.ci[0]:.2f}, {invariance.ci[1]:.2f}]"
+    return (
+        f"{text}; largest ratio of tau_mem between two of {copied['rule'].nunique()} rules {size} (90% CI; "
+        f"{invariance.note}), within x1.5 everywhere: {answer_of([invariance])}"
+    )
+
+
+def _draw_family(ax: Axes, table: pd.DataFrame, letter: str) -> None:
+    family = table["family"].iloc[0]
+    values = list(dict.fromkeys(table.sort_values("order", kind="stable")["rule"]))
+    draw_clocks(ax, table, "rule", values, [_parameter(rule).partition("=")[2] for rule in values], CLOCKS)
+    ax.set_xlabel(FAMILIES[family])
+    ax.set_title(f"{letter}. {family}", loc="left")
+
+
+def _with_family(runs: pd.DataFrame) -> pd.DataFrame:
+    """With columns family and order: by family, then as listed (parity by G, K ascending, lists as the preset's)."""
+    family = runs["rule"].map(_family)
+    listed = {rule: k for k, rule in enumerate(dict.fromkeys(runs["rule"]))}
+    order = family.map({name: 1000 * k for k, name in enumerate(FAMILIES)}) + runs["rule"].map(listed)
+    return runs.assign(family=family, order=order)
+
+
+def _family(spec: str) -> str:
+    return spec.partition(":")[0]
+
+
+def _parameter(spec: str) -> str:
+    """Such as K=1,3 of row-variable-k:4x6,K=1+3."""
+    return spec.partition(":")[2].partition(",")[2].replace("+", ",")

@@ -1,0 +1,37 @@
+"""Figure 24: learning rates of DiT.
+
+The paper trains DiT-mini on parity with G = 6 at learning rates from 1e-5 to 3e-3 and shows accuracy, memorization, and
+both clocks. Ours does so with the preset's smallest DiT, group size, N and learning rates, over the preset's seeds.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..empirics import Run, RunConfig
+from .catalogue import learning_rates
+from .optimizer_sweeps import learning_rate_answer, plot_sweep, sweep_tables
+from .presets import Preset
+from .store import Data
+
+PAPER = (
+    "Moderate learning rates learn the rule, 1e-4 first, then 3e-5 and 1e-5. The caption is cut off at larger ones; "
+    "tested is a best rate in between."
+)
+
+
+def configs(preset: Preset) -> list[RunConfig]:
+    return learning_rates(preset, preset.dit)
+
+
+def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
+    return sweep_tables(runs, "lr")
+
+
+def plot(data: Data) -> Figure:
+    return plot_sweep(data, "lr")
+
+
+def measured(data: Data) -> str:
+    return learning_rate_answer(data["runs"])

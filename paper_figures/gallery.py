@@ -1,0 +1,67 @@
+"""The gallery, paper_figures/README.md: for each figure what the paper claims, what we measured, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .claims_table import claims_markdown
+from .figures import FIGURES, OUTPUT, figure_module
+from .presets import preset
+from .store import read_data, read_provenance, results_folder
+
+README = Path(__file__).parent / "README.md"
+
+
+def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Sequence[int] = FIGURES) -> None:
+    """Write the gallery of a preset's committed data; a figure without data says so.
+
+    Args:
+        preset_name: the scale.
+        path: the Markdown file; the images are looked for in `output/` beside it.
+        numbers: which figures.
+    """
+    scale = preset(preset_name)
+    sizes = {name: ", ".join(kind.sizes) for name, kind in scale.architectures.items()}
+    counts = {name: ", ".join(map(str, kind.n_train)) for name, kind in scale.architectures.items()}
+    parts = [
+        "# The figures of arXiv:2605.10019, measured again",
+        f"Preset `{scale.name}`: {scale.shape} grids; DiT ({sizes['dit']}) at N = {counts['dit']}; "
+        f"GPT ({sizes['gpt']}) at N = {counts['gpt']}; {scale.seeds} seeds where the paper compares. The "
+        "paper trains mini models on 6x6 grids at N = 4096: where we differ, scale may be why, and each figure "
+        "says its own.",
+        "`twoclocks figure all` draws everything from the committed tables in `results/`; `twoclocks figure 10 "
+        f"--preset {scale.name} --recompute` trains and measures again. This page: `python -m "
+        "twoclocks.paper_figures.gallery`.",
+        "## The claims",
+        claims_markdown(scale.name),
+        "## The figures",
+    ]
+    parts += [_entry(number, scale.name) for number in numbers]
+    path.write_text("\n\n".join(parts) + "\n")
+
+
+def _entry(number: int, preset_name: str) -> str:
+    module, folder = figure_module(number), results_folder(preset_name, number)
+    lines = [f"### Figure {number}", f"**The paper:** {module.PAPER}"]
+    if not folder.exists():
+        return "\n\n".join([*lines, "**We measured:** not measured yet at this scale."])
+    facts = read_provenance(folder)
+    runs = (
+        f"{facts['runs']} runs, {_duration(facts['training_seconds'])} of training (one thread each), "
+        if facts["runs"]
+        else ""
+    )
+    cost = f"{runs}{_duration(facts['seconds'])} of measurement"
+    image = f"![Figure {number}]({OUTPUT.name}/fig{number:02d}.png)"
+    return "\n\n".join([*lines, f"**We measured:** {module.measured(read_data(folder))}", f"Cost: {cost}.", image])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    write_gallery()

@@ -1,0 +1,127 @@
+"""Figures 24 to 27 are one figure four times: both clocks against a setting of the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..empirics import Run
+from ..empirics.statistics.runs_table import rule_complexity
+from ..empirics.style import COLOURS, new_figure
+from .clock_plots import (
+    DASHES,
+    draw_clocks,
+    draw_seeds,
+    not_measured,
+    onset_legend,
+    ordered_colour,
+    step_axis,
+)
+from .clock_statistics import later_at_top, valley
+from .clock_tables import curve_table, median_onset, onset_table, rule_shape
+from .store import Data
+
+CLOCKS = ("tau_rule", "tau_mem")
+NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}
+
+
+def sweep_tables(runs: Sequence[Run], field: str) -> dict[str, pd.DataFrame]:
+    """Tables ``runs``, both clocks and the best accuracy, and ``curves``, accuracy and memorization, of a sweep."""
+    runs_table = onset_table(runs, CLOCKS, (field, "steps"))
+    best = [run.metrics["rule_accuracy"].max() if len(run.metrics) else 0.0 for run in runs]
+    return {
+        "runs": runs_table.assign(best_accuracy=best),
+        "curves": curve_table(runs, ("rule_accuracy", "memorization"), (field,)),
+    }
+
+
+def plot_sweep(data: Data, field: str) -> Figure:
+    """Accuracy and memorization over training, a colour a value of the field, and both clocks against it."""
+    runs, curves = data["runs"], data["curves"]
+    values = sorted(set(runs[field]))
+    figure, ((left, middle, right),) = new_figure(1, 3, 11.0, 4.0, width_ratios=[1, 1, 1.05])
+    for ax, metric, title in (
+        (left, "rule_accuracy", "A. rule accuracy"),
+        (middle, "memorization", "B. memorization"),
+    ):
+        for k, value in enumerate(values):
+            cell = curves[curves[field] == value]
+            if len(cell):
+                draw_seeds(ax, cell, metric, ordered_colour(k, len(values)), DASHES[k % len(DASHES)], f"{value:g}")
+        ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step", ylabel="fraction of generations", title=title)
+        step_axis(ax.xaxis)
+    left.axhline(0.9, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)))
+    left.annotate(r"$\tau_{rule}$: 0.9", (0.02, 0.905), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    middle.axhline(runs["chance"].median(), color=COLOURS["chance"], ls=":", lw=1.2)
+    middle.annotate("chance", (0.02, runs["chance"].median() + 0.01), xycoords=("axes fraction", "data"), fontsize=7)
+    middle.legend(*left.get_legend_handles_labels(), title=NAMES[field], loc="upper left", fontsize=7, title_fontsize=7)
+    if len(runs):
+        draw_clocks(right, runs, field, values, [f"{value:g}" for value in values], CLOCKS)
+        _mark_diverged(right, runs, field, values)
+    else:
+        not_measured(right)
+    right.set(xlabel=NAMES[field], ylabel="training step", title="C. both clocks")
+    onset_legend(figure, CLOCKS)
+    figure.suptitle(scale(runs), fontsize=10)
+    return figure
+
+
+def learning_rate_answer(runs: pd.DataFrame) -> str:
+    """Is there a best learning rate in between, with tau_rule later on both sides? One line for the gallery."""
+    medians = medians_text(runs, "lr", "tau_rule")
+    text = (
+        f"median tau_rule by learning rate: {medians}; tau_mem: {medians_text(runs, 'lr', 'tau_mem')}; {len(runs)} runs"
+    )
+    try:
+        found = valley(runs, "tau_rule", "lr")
+    except ValueError as fault:
+        return f"{text}; {fault}; undecided"
+    return f"{text}; quadratic in log lr: {found}, an optimum in between: {found.answer}"
+
+
+def weight_decay_answer(runs: pd.DataFrame, delayed: str) -> str:
+    """Does the largest weight decay, and only that, delay a clock? One line for the gallery.
+
+    Args:
+        runs: of `sweep_tables`.
+        delayed: the clock that the paper says a large weight decay delays.
+    """
+    others = runs[runs["weight_decay"] < runs["weight_decay"].max()]
+    learned = int((others["tau_rule_upper"] < float("inf")).sum())
+    text = "; ".join(f"median {name} by weight decay: {medians_text(runs, 'weight_decay', name)}" for name in CLOCKS)
+    text += f"; the rule is reached in {learned} of {len(others)} runs below the largest; {len(runs)} runs"
+    try:
+        top = later_at_top(runs, delayed, "weight_decay")
+    except ValueError as fault:
+        return f"{text}; {fault}; undecided"
+    answer = top.answer if learned == len(others) or top.answer == "differ" else "undecided"
+    return f"{text}; {delayed}, largest over the others: {top.text} (permutation p = {top.p_value:.2g}): {answer}"
+
+
+def scale(runs: pd.DataFrame) -> str:
+    """Model, rule, N, steps and seeds of a sweep."""
+    first = runs.iloc[0]
+    return (
+        f"{first['model']}, parity on {rule_shape(first['rule'])} grids, G = {rule_complexity(first['rule'])}, "
+        f"N = {first['n_train']}; {first['steps']} steps; {runs['seed'].nunique()} seeds (faint), median (thick)"
+    )
+
+
+def medians_text(runs: pd.DataFrame, field: str, onset: str) -> str:
+    """The median onset at each value of the field, in steps."""
+    parts = []
+    for value, cell in runs.groupby(field):
+        median = median_onset(cell, onset)
+        parts.append(f"{value:g}: {median:.0f}" if median < float("inf") else f"{value:g}: not reached")
+    return ", ".join(parts)
+
+
+def _mark_diverged(ax: Axes, runs: pd.DataFrame, field: str, values: Sequence[float]) -> None:
+    """Say below the clocks how many runs diverged at a value."""
+    for k, value in enumerate(values):
+        count = int(((runs[field] == value) & (runs["status"] == "diverged")).sum())
+        if count:
+            ax.annotate(f"{count} diverged", (k, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=7)

@@ -1,0 +1,227 @@
+"""At which scale the figures are computed: the paper's own, one for two cores, and one that only exercises the code."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..empirics import RunConfig
+from ..empirics.config import QUICK
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the runs of one architecture share, and what the figures vary."""
+
+    base: RunConfig
+    """every field that a figure does not vary"""
+    sizes: tuple[str, ...]
+    """from small to large; the first is the one used where the paper shows one size"""
+    n_train: tuple[int, ...]
+    """training-set sizes of the scaling figures"""
+    capacity_n_train: tuple[int, ...]
+    """of them, those at which the larger sizes are trained too"""
+    capacity_group_sizes: tuple[int, ...]
+    """group sizes at which they are"""
+    reference_n: int
+    """in place of the paper's N = 4096"""
+    group_size: int
+    """group size of the run that is dissected (the paper: 3)"""
+    sweep_group_size: int
+    """group size of the learning-rate and weight-decay sweeps (the paper: 6)"""
+    sweep_n: int
+    """N of the learning-rate and weight-decay sweeps, and of the rules beyond parity (the paper: 4096)"""
+    steps_per_sample: float
+    """training steps for each training sample; a run is at least `min_steps` long"""
+    min_steps: int
+    learning_rates: tuple[float, ...]
+    weight_decays: tuple[float, ...]
+
+    def config(self, **fields: object) -> RunConfig:
+        """A run of this architecture: `base` with these fields, and steps in proportion to N unless given."""
+        config = replace(self.base, **fields)  # type: ignore[arg-type]
+        if "steps" in fields:
+            return config
+        return replace(config, steps=max(self.min_steps, round(self.steps_per_sample * config.n_train)))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One scale for all figures."""
+
+    name: str
+    shape: str
+    """of the binary grids, rows x columns"""
+    group_sizes: tuple[int, ...]
+    """group sizes that a model learns within reach (the paper: 2, 3, 4, 6)"""
+    large_group_sizes: tuple[int, ...]
+    """group sizes beyond (the paper: 9, 12, 18, 36)"""
+    seeds: int
+    """runs of each cell where the paper compares"""
+    dit: Architecture
+    gpt: Architecture
+    binary_rules: tuple[str, ...]
+    """rules of Fig. 21"""
+    categorical_rules: tuple[str, ...]
+    """rules of Fig. 22 and 23"""
+    n_probe: int
+    """fixed initial noises of the state rasters (the paper: 2000)"""
+    runs: Path = Path("runs")
+    """folder of the runs that figures share"""
+
+    @property
+    def architectures(self) -> dict[str, Architecture]:
+        return {"dit": self.dit, "gpt": self.gpt}
+
+    def in_folder(self, runs: Path | None) -> Preset:
+        """The preset with its runs elsewhere."""
+        return self if runs is None else dataclasses.replace(self, runs=runs)
+
+
+def preset(name: str) -> Preset:
+    """A preset by name: smoke, laptop or paper.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _paper() -> Preset:
+    """The paper's scale where paper or captions state it; DiT-mini costs GPU-days at these steps."""
+    dit = Architecture(
+        base=RunConfig(eval_ratio=1.1, n_eval=2048),
+        sizes=("dit-mini", "dit-nano", "dit-micro", "dit-small"),
+        n_train=(512, 1024, 2048, 4096, 8192, 16384),
+        capacity_n_train=(512, 1024, 2048, 4096, 8192, 16384),
+        capacity_group_sizes=(2, 3, 4, 6),
+        reference_n=4096,
+        group_size=3,
+        sweep_group_size=6,
+        sweep_n=4096,
+        steps_per_sample=0,
+        min_steps=1_000_000,
+        learning_rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+        weight_decays=(0.0, 1e-5, 1e-4, 1e-3, 1e-2),
+    )
+    gpt = replace(
+        dit,
+        base=replace(dit.base, model="gpt-mini"),
+        sizes=("gpt-mini", "gpt-nano", "gpt-micro", "gpt-small"),
+        min_steps=100_000,
+        weight_decays=(0.0, 1e-3, 1e-2, 1e-1, 1.0),
+    )
+    return Preset(
+        name="paper",
+        shape="6x6",
+        group_sizes=(2, 3, 4, 6),
+        large_group_sizes=(9, 12, 18, 36),
+        seeds=3,
+        dit=dit,
+        gpt=gpt,
+        binary_rules=_binary_rules(6, 6),
+        categorical_rules=("permutation:6", "latin:6", "sudoku:2x3"),
+        n_probe=2000,
+        runs=Path("runs/figures-paper"),
+    )
+
+
+def _binary_rules(rows: int, columns: int) -> tuple[str, ...]:
+    """Rules of Fig. 21 over K: exact-K, row-K, global-K and row-variable-K."""
+    cells, shape = rows * columns, f"{rows}x{columns}"
+    quarter, half = cells // 4, cells // 2
+    return (
+        *(f"exact-k:{shape},K={k}" for k in (cells // 6, cells // 3, half)),
+        *(f"row-k:{shape},K={k}" for k in range(1, columns // 2 + 1)),
+        *(f"global-k:{shape},K={k}" for k in (f"{quarter}+{half}", f"{cells // 3}+{half}+{2 * cells // 3}")),
+        *(f"row-variable-k:{shape},K={k}" for k in ("1+2", "1+3", "2+4")),
+    )
+
+
+def _laptop() -> Preset:
+    """Two cores: 4x6 grids, the two smallest models, N in place of the paper's divided by 64."""
+    dit = Architecture(
+        base=replace(QUICK["dit"], n_eval=512, eval_ratio=1.2),
+        sizes=("dit-nano", "dit-micro"),
+        n_train=(24, 48, 96, 192),
+        capacity_n_train=(24, 48, 96),
+        capacity_group_sizes=(2, 3),
+        reference_n=96,
+        group_size=3,
+        sweep_group_size=3,
+        sweep_n=48,
+        steps_per_sample=80,
+        min_steps=1000,
+        learning_rates=(1e-4, 4e-4, 1e-3, 4e-3, 1.6e-2, 6e-2),
+        weight_decays=(0.0, 1e-3, 1e-2, 1e-1, 1.0),
+    )
+    gpt = replace(
+        dit,
+        base=replace(QUICK["gpt"], n_eval=512, eval_ratio=1.15),
+        sizes=("gpt-nano", "gpt-micro", "gpt-mini"),
+        n_train=(64, 128, 256, 512, 1024),
+        capacity_n_train=(64, 128, 256, 512, 1024),
+        reference_n=256,
+        group_size=3,
+        sweep_group_size=3,
+        sweep_n=256,
+        steps_per_sample=2,
+        min_steps=400,
+        learning_rates=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        weight_decays=(0.0, 1e-2, 1e-1, 1.0, 3.0),
+    )
+    return Preset(
+        name="laptop",
+        shape="4x6",
+        group_sizes=(2, 3, 4, 6),
+        large_group_sizes=(8, 12, 24),
+        seeds=3,
+        dit=dit,
+        gpt=gpt,
+        binary_rules=_binary_rules(4, 6),
+        categorical_rules=("permutation:6", "latin:6", "sudoku:2x3"),
+        n_probe=1000,
+        runs=Path("runs/figures-laptop"),
+    )
+
+
+def _smoke() -> Preset:
+    """Every path of every figure within minutes; the figures mean nothing."""
+    laptop = _laptop()
+
+    def small(architecture: Architecture) -> Architecture:
+        return replace(
+            architecture,
+            base=replace(architecture.base, batch_size=32, n_eval=32, eval_first=8, eval_ratio=2.0, sampler_steps=4),
+            sizes=architecture.sizes[:2],
+            n_train=(8, 16),
+            capacity_n_train=(8, 16),
+            capacity_group_sizes=(2,),
+            reference_n=8,
+            sweep_n=8,
+            steps_per_sample=2,
+            min_steps=30,
+            learning_rates=architecture.learning_rates[2:4],
+            weight_decays=architecture.weight_decays[:2],
+        )
+
+    return replace(
+        laptop,
+        name="smoke",
+        shape="2x6",
+        group_sizes=(2, 3),
+        large_group_sizes=(4, 6),
+        seeds=2,
+        dit=small(laptop.dit),
+        gpt=small(laptop.gpt),
+        binary_rules=_binary_rules(2, 6),
+        categorical_rules=("permutation:3", "latin:3", "sudoku:2x2"),
+        n_probe=64,
+        runs=Path("runs/figures-smoke"),
+    )
+
+
+PRESETS: dict[str, Preset] = {scale.name: scale for scale in (_smoke(), _laptop(), _paper())}

@@ -1,0 +1,84 @@
+"""Power laws of tau_mem in N, by model and rule, with the fits that the runs do not determine left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..empirics import ScalingFit, fit_scaling
+
+POOLED = "all"
+"""In the column `rule` of an exponent that several rules share, and in `model` likewise."""
+
+POINTS = 40
+
+
+def exponent_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Exponents of tau_mem in N with 95% profile-likelihood intervals.
+
+    For each model, in the order of the table: one row a rule, and one with an exponent shared by its rules.
+
+    Args:
+        runs: an `onset_table`.
+
+    Returns:
+        Columns model, rule (or `POOLED`), exponent, low, high, n_runs, n_censored.
+    """
+    rows = []
+    for model, table in runs.groupby("model", sort=False):
+        for rule, fit in _separate(table).items():
+            rows.append({"model": model, "rule": rule, **_exponent(fit)})
+        if shared := _fit(_fittable(table), ("rule",), 0):
+            rows.append({"model": model, "rule": POOLED, **_exponent(shared)})
+    return pd.DataFrame(rows, columns=["model", "rule", "exponent", "low", "high", "n_runs", "n_censored"])
+
+
+def line_table(runs: pd.DataFrame, n_boot: int = 2000) -> pd.DataFrame:
+    """The fitted power laws by model and rule: median tau_mem in steps over N, with a pointwise 95% bootstrap band.
+
+    Returns:
+        Columns model, rule, n_train, tau_mem, low, high; the band is NaN where the bootstrap refuses (the scatter is
+        finer than the evaluation grid, or resamples leave the fit undetermined).
+    """
+    rows = []
+    for model, table in runs.groupby("model", sort=False):
+        for rule, fit in _separate(table, n_boot).items():
+            x = fit.table["x"]
+            at = np.geomspace(x.min() / 1.15, x.max() * 1.15, POINTS)
+            try:
+                low, high = fit.band(at)
+            except ValueError:
+                low = high = np.full(POINTS, np.nan)
+            rows.append(
+                pd.DataFrame(
+                    {"model": model, "rule": rule, "n_train": at, "tau_mem": fit.predict(at), "low": low, "high": high}
+                )
+            )
+    columns = ["model", "rule", "n_train", "tau_mem", "low", "high"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def _separate(table: pd.DataFrame, n_boot: int = 0) -> dict[str, ScalingFit]:
+    """A fit for each rule that has one."""
+    fits = {str(rule): _fit(cell, (), n_boot) for rule, cell in table.groupby("rule", sort=False)}
+    return {rule: fit for rule, fit in fits.items() if fit}
+
+
+def _fittable(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of rules that show tau_mem between two evaluations at all."""
+    seen = (table["tau_mem_lower"] > 0) & np.isfinite(table["tau_mem_upper"])
+    return table[table["rule"].isin(table["rule"][seen])]
+
+
+def _fit(table: pd.DataFrame, by: tuple[str, ...], n_boot: int) -> ScalingFit | None:
+    try:
+        return fit_scaling(table, "tau_mem", by=by, n_boot=n_boot)
+    except ValueError:  # too few onsets, seeds or N
+        return None
+
+
+def _exponent(fit: ScalingFit) -> dict[str, float]:
+    assert isinstance(fit.exponent, float)
+    assert isinstance(fit.ci, tuple)
+    low, high = fit.ci
+    return {"exponent": fit.exponent, "low": low, "high": high, "n_runs": fit.n_runs, "n_censored": fit.n_censored}

@@ -1,0 +1,69 @@
+"""The measured data of a figure: one folder of Parquet tables with a record of how they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..empirics import Run, RunConfig
+from ..empirics.runs import environment
+
+Data = Mapping[str, pd.DataFrame]
+"""Tables by name; what `compute` of a figure returns and `plot` draws."""
+
+
+def results_folder(preset: str, number: int) -> Path:
+    """Where the committed data of a figure lie."""
+    return Path(__file__).parent / "results" / preset / f"fig{number:02d}"
+
+
+def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, command: str) -> None:
+    """Write the tables of a figure and `provenance.json`: command, configs, versions, wall time.
+
+    Args:
+        folder: made if missing; tables of an earlier computation are removed.
+        data: the tables.
+        runs: the training runs that they come from.
+        seconds: wall time of the computation beside training.
+        command: that makes the tables again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.parquet"):
+        old.unlink()
+    for name, table in data.items():
+        table.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+    record: dict[str, Any] = {
+        "command": command,
+        "runs": len(runs),
+        "training_seconds": round(sum(float(run.result["seconds"]) for run in runs)),
+        "seconds": round(seconds, 1),
+        **environment(),
+        "configs": [_changed_fields(run.config) for run in runs],
+    }
+    (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def read_data(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables that `write_data` wrote.
+
+    Raises:
+        ValueError: there are none.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise ValueError(f"no data in {folder}; make them with --recompute")
+    return {file.stem: pd.read_parquet(file) for file in files}
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """How the data of a folder were made."""
+    return dict(json.loads((folder / "provenance.json").read_text()))
+
+
+def _changed_fields(config: RunConfig) -> dict[str, Any]:
+    default = RunConfig().to_dict()
+    return {name: value for name, value in config.to_dict().items() if value != default[name]}

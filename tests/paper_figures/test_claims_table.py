@@ -1,0 +1,155 @@
+"""C1 to C8 from figures' tables: each verdict follows its data, and missing tables are said to be missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import onset_rows
+
+import twoclocks as tc
+from twoclocks.paper_figures import claims_table, store
+from twoclocks.paper_figures.claim_architectures import claim_architectures
+
+CLOCKS = pd.DataFrame(
+    {"tau_rule_lower": [10.0], "tau_rule_upper": [20.0], "tau_mem_lower": [40.0], "tau_mem_upper": [80.0]}
+)
+
+
+def runs(offset: float = 3.0, window: float = 0.5, dit_n: tuple[int, ...] = (64, 128)) -> pd.DataFrame:
+    """Both architectures: tau_rule grows with G and falls with size, tau_mem with N; DiT is later by an offset."""
+    settings = [
+        {"model": f"{kind}-{size}", "rule": f"parity:4x6,G={G}", "n_train": n, "seed": seed}
+        for kind, sizes in (("dit", dit_n), ("gpt", (32, 64, 128, 256)))
+        for size in ("nano", "micro")
+        for n in sizes
+        for G in (2, 3)
+        for seed in range(4)
+    ]
+
+    def clocks(setting):
+        G, size = int(setting["rule"][-1]), setting["model"].partition("-")[2]
+        slow = offset if setting["model"].startswith("dit") else 1
+        rule = slow * 20 * G / (2 if size == "micro" else 1)
+        return {"tau_rule": rule, "tau_mem": slow * 20 * setting["n_train"] * window}
+
+    return onset_rows(settings, clocks, scatter=0.05)
+
+
+def basins(late: float) -> pd.DataFrame:
+    """Returns to 40 anchors of each kind; novel grids return from tau_rule on, training samples more so late."""
+    levels = {10: (0.1, 0.1), 20: (0.5, 0.5), 40: (0.5, 0.5), 80: (late, 0.2), 160: (late, 0.2)}
+    rng = np.random.default_rng(0)
+    return pd.concat(
+        pd.DataFrame(
+            {"denoiser": "learned", "step": pd.array([step] * 40, dtype="Int64"), "kind": kind, "sigma": 1.0,
+             "anchor": range(40), "n_draws": 6, "itself": rng.binomial(6, level, 40)}
+        )
+        for step, pair in levels.items()
+        for kind, level in zip(("train", "novel valid"), pair, strict=True)
+    )  # fmt: skip
+
+
+def gaps(first: float) -> pd.DataFrame:
+    """Gaps of 64 samples that open at one sigma at step 40 and everywhere at 80; cube samples split off at step 20."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for step in (10, 20, 40, 80, 160):
+        for sigma in (0.1, 0.5, 1.0, 4.0):
+            opened = step >= 80 or (step >= 40 and sigma == first)
+            for split, mean in (("held-out", float(opened)), ("cube", float(step >= 20))):
+                gap = mean + 0.01 * rng.standard_normal(64)
+                tables.append(("learned", step, split, sigma, gap))
+    tables += [("rule optimum", None, "cube", sigma, np.ones(64)) for sigma in (0.1, 0.5, 1.0, 4.0)]
+    return pd.concat(
+        pd.DataFrame(
+            {"denoiser": name, "step": pd.array([step] * 64, dtype="Int64"), "split": split, "sigma": sigma,
+             "sample": range(64), "gap": gap}
+        )
+        for name, step, split, sigma, gap in tables
+    )  # fmt: skip
+
+
+def by_name(tables: claims_table.Tables) -> dict[str, tc.ClaimVerdict]:
+    return {verdict.claim: verdict for verdict in claims_table.evaluate(tables)}
+
+
+def test_all_claims_are_supported_by_data_that_follow_them() -> None:
+    tables = {2: {"single": CLOCKS}, 10: {"runs": runs()}, 15: {"gaps": gaps(0.5)}, 16: {"basins": basins(0.9)}}
+    found = by_name(tables)
+    assert list(found) == [
+        *(f"C{k} {kind}" for k in range(1, 6) for kind in ("DiT", "GPT")),
+        "C6",
+        "C7",
+        "C8",
+    ]  # fmt: skip
+    verdicts = {name: verdict.verdict for name, verdict in found.items()}
+    assert set(verdicts.values()) == {"supported"}, verdicts
+    assert all(verdict.estimate is not None and verdict.n_runs for verdict in found.values())
+
+
+def test_claims_are_refuted_by_data_that_contradict_them() -> None:
+    tables = {
+        2: {"single": CLOCKS},
+        10: {"runs": runs(window=0.01)},
+        15: {"gaps": gaps(4.0)},
+        16: {"basins": basins(0.1)},
+    }
+    found = by_name(tables)
+    assert {found[name].verdict for name in ("C6", "C7", "C8")} == {"not supported"}
+
+
+def test_missing_tables_are_said_to_be_missing() -> None:
+    nothing = claims_table.evaluate({})
+    assert [verdict.claim for verdict in nothing] == [f"C{k}" for k in range(1, 9)]
+    assert all(v.verdict == "undecided" and v.note == claims_table.NOT_MEASURED for v in nothing)
+    gpt = runs()
+    gpt = gpt[gpt["architecture"] == "gpt"].reset_index(drop=True)
+    some = by_name({10: {"runs": gpt}, 16: {"basins": basins(0.9)}})  # no clocks of the dissected run
+    assert some["C1 GPT"].verdict == "supported"
+    assert {some[name].note for name in ("C1 DiT", "C6", "C7", "C8")} == {claims_table.NOT_MEASURED}
+
+
+def test_tables_without_a_needed_optimum_say_so() -> None:
+    without = gaps(0.5)
+    without = without[without["denoiser"] == "learned"]
+    verdict = by_name({2: {"single": CLOCKS}, 15: {"gaps": without}})["C8"]
+    assert verdict.verdict == "undecided"
+    assert "rule optimum" in verdict.note
+
+
+def test_the_markdown_has_a_row_a_claim(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(claims_table, "results_folder", lambda preset, number: tmp_path / preset / f"fig{number:02d}")
+    store.write_data(tmp_path / "some" / "fig10", {"runs": runs()}, [], 0.0, "")
+    lines = claims_table.claims_markdown("some").splitlines()
+    assert len(lines) == 2 + 13
+    assert sum("supported" in line for line in lines) == 11
+    assert len(claims_table.claims_markdown("none").splitlines()) == 2 + 8
+
+
+def test_the_offset_of_dit_is_found_at_equal_rule_size_and_n() -> None:
+    found = claim_architectures(runs())
+    assert found.verdict == "supported"
+    assert found.ci is not None
+    assert found.ci[0] < 3 < found.ci[1]
+    assert found.ci[1] / found.ci[0] < 1.3
+    assert "at N = 64 to 128" in found.note
+    assert "tau_mem x3" in found.note.replace("x2.9", "x3").replace("x3.0", "x3")
+
+
+def test_equal_architectures_refute_the_offset() -> None:
+    assert claim_architectures(runs(offset=1.0)).verdict == "not supported"
+
+
+def test_no_common_n_leaves_the_offset_undecided() -> None:
+    found = claim_architectures(runs(dit_n=(4, 8)))
+    assert found.verdict == "undecided"
+    assert "no rule, size and range of N" in found.note
+
+
+@pytest.mark.parametrize("column", ["tau_rule", "tau_mem"])
+def test_a_clock_that_one_architecture_never_shows_leaves_it_undecided(column: str) -> None:
+    table = runs()
+    dit = table["architecture"] == "dit"
+    table.loc[dit, [f"{column}_lower", f"{column}_upper"]] = [1e5, np.inf]
+    assert f"in which both architectures show {column}" in claim_architectures(table).note

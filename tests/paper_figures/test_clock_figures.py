@@ -1,0 +1,268 @@
+"""Figures 2, 10, 21 to 27 from synthetic runs: each draws, and each answer follows the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import curve_rows, onset_rows
+
+from twoclocks.empirics.style import figure_style
+from twoclocks.paper_figures.clock_statistics import clock_order, later_at_top, onset_ratio, valley
+from twoclocks.paper_figures.clock_tables import median_onset, middles
+from twoclocks.paper_figures.figures import figure_module
+from twoclocks.paper_figures.presets import PRESETS, preset
+from twoclocks.paper_figures.scaling_fits import POOLED, exponent_table, line_table
+
+Setting = Mapping[str, Any]
+NUMBERS = (2, 10, 21, 22, 23, 24, 25, 26, 27)
+SHAPE = "4x6"
+
+
+def parity(model: str, group_sizes: tuple[int, ...], sizes: tuple[int, ...], seeds: int = 3) -> list[dict[str, Any]]:
+    return [
+        {"model": model, "rule": f"parity:{SHAPE},G={G}", "n_train": n, "seed": seed}
+        for seed in range(seeds)
+        for n in sizes
+        for G in group_sizes
+    ]
+
+
+def paper_like(exponent: float = 1.0, in_g: float = 1.0, in_size: float = -0.5):
+    """Clocks that scale as the paper says, or not."""
+
+    def clocks(setting: Setting) -> dict[str, float]:
+        G = int(setting["rule"].partition("G=")[2])
+        size = 4.0 ** ["nano", "micro", "mini"].index(setting["model"].partition("-")[2])
+        return {"tau_rule": 40 * G**in_g * size**in_size, "tau_mem": 12 * setting["n_train"] ** exponent}
+
+    return clocks
+
+
+def both_architectures(**laws: float) -> pd.DataFrame:
+    settings = [
+        setting
+        for kind in ("dit", "gpt")
+        for size in ("nano", "micro")
+        for setting in parity(f"{kind}-{size}", (2, 3, 6), (16, 32, 64, 128), seeds=4)
+    ]
+    return onset_rows(settings, paper_like(**laws), scatter=0.05)
+
+
+def scaling_data(**laws: float) -> dict[str, pd.DataFrame]:
+    runs = both_architectures(**laws)
+    return {"runs": runs, "exponents": exponent_table(runs), "lines": line_table(runs, n_boot=200)}
+
+
+def clocks_data(**laws: float) -> dict[str, pd.DataFrame]:
+    """Of Figure 2."""
+    runs = both_architectures(**laws)
+    three, nano = runs["rule"].str.endswith("G=3"), runs["model"].str.endswith("nano")
+    panels = {"G": nano & (runs["n_train"] == 64), "N": nano & three, "size": three}
+    single = runs[(runs["model"] == "dit-nano") & three].head(1).assign(n_eval=512)
+    curves = curve_rows(single).assign(ambiguous=lambda table: 1 / table["step"])
+    for name in ("rule_accuracy", "memorization"):
+        curves = curves.assign(**{f"{name}_low": curves[name] - 0.02, f"{name}_high": curves[name] + 0.02})
+    together = pd.concat([runs[mask].assign(panel=panel) for panel, mask in panels.items()], ignore_index=True)
+    return {"single": single, "curves": curves, "runs": together}
+
+
+def binary_data(spread: float) -> dict[str, pd.DataFrame]:
+    """Of Figure 21: tau_mem of the rules spread over a factor."""
+    rules = [f"parity:{SHAPE},G=2", *PRESETS["laptop"].binary_rules]
+    steps = dict(zip(rules, np.geomspace(1000, 1000 * spread, len(rules)), strict=True))
+    settings = [{"model": "dit-nano", "rule": rule, "n_train": 48, "seed": seed} for seed in range(4) for rule in rules]
+    runs = onset_rows(settings, lambda s: {"tau_rule": 200, "tau_mem": steps[s["rule"]]}, scatter=0.05)
+    return {"runs": runs.assign(support_size=1e6)}
+
+
+def categorical_data(rule_step: float, mem_step: float) -> dict[str, pd.DataFrame]:
+    """Of Figures 22 and 23: one-hot learns three times sooner than scalar."""
+    settings = [
+        {"model": "dit-nano", "rule": rule, "n_train": 48, "seed": seed, "encoding": encoding, "steps": 4000}
+        for seed in range(3)
+        for encoding in ("scalar", "onehot")
+        for rule in ("permutation:6", "latin:6", "sudoku:2x3")
+    ]
+
+    def clocks(setting: Setting) -> dict[str, float]:
+        step = rule_step * (3 if setting["encoding"] == "scalar" else 1)
+        return {"tau_rule": step, "tau_novel": 0.8 * step, "tau_mem": mem_step}
+
+    runs = onset_rows(settings, clocks).assign(alphabet=6)
+    curves = curve_rows(runs, ("encoding",))
+    curves = curves.assign(loss=1 - curves["rule_accuracy"] / 2, row=curves["rule_accuracy"] ** 0.2)
+    return {"runs": runs, "curves": curves.assign(column=curves["row"])}
+
+
+def sweep_data(field: str, values: tuple[float, ...], clocks, last_step: float = 4000) -> dict[str, pd.DataFrame]:
+    settings = [
+        {"model": "gpt-nano", "rule": f"parity:{SHAPE},G=3", "n_train": 64, "seed": seed, "steps": 4000, field: value}
+        for seed in range(6)
+        for value in values
+    ]
+    runs = onset_rows(settings, clocks, last_step, scatter=0.05)
+    return {"runs": runs.assign(best_accuracy=1.0), "curves": curve_rows(runs, (field,))}
+
+
+def rates(bottom: float | None) -> dict[str, pd.DataFrame]:
+    """A learning-rate sweep with its optimum at `bottom`, or with clocks that only fall."""
+    values = (1e-4, 4e-4, 1.6e-3, 6.4e-3, 2.56e-2)
+
+    def clocks(setting: Setting) -> dict[str, float]:
+        away = math.log(setting["lr"] / bottom) if bottom else math.log(values[-1] / setting["lr"])
+        step = 100 * math.exp(0.2 * away**2 if bottom else 0.6 * away)
+        return {"tau_rule": step, "tau_mem": 3 * step}
+
+    return sweep_data("lr", values, clocks)
+
+
+def decays(rule_factor: float, mem_factor: float) -> dict[str, pd.DataFrame]:
+    """A weight-decay sweep whose largest value delays the clocks by these factors."""
+    values = (0.0, 0.01, 0.1, 1.0)
+
+    def clocks(setting: Setting) -> dict[str, float]:
+        top = setting["weight_decay"] == values[-1]
+        return {"tau_rule": 100 * (rule_factor if top else 1), "tau_mem": 400 * (mem_factor if top else 1)}
+
+    return sweep_data("weight_decay", values, clocks)
+
+
+AGREEING = {
+    2: clocks_data,
+    10: scaling_data,
+    21: lambda: binary_data(1.0),
+    22: lambda: categorical_data(100, 2000),
+    23: lambda: categorical_data(100, 2000),
+    24: lambda: rates(1.6e-3),
+    25: lambda: decays(100, 1),
+    26: lambda: rates(1.6e-3),
+    27: lambda: decays(1, 4),
+}
+DIFFERING = {
+    2: lambda: clocks_data(exponent=0.5),
+    10: lambda: scaling_data(exponent=1.6),
+    21: lambda: binary_data(8.0),
+    22: lambda: categorical_data(1000, 50),
+    23: lambda: categorical_data(1000, 50),
+    24: lambda: rates(None),
+    25: lambda: decays(1, 1),
+    26: lambda: rates(None),
+    27: lambda: decays(1, 1),
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_figure_draws_and_agrees_where_the_data_follow_the_paper(number: int) -> None:
+    module, data = figure_module(number), AGREEING[number]()
+    answer = module.measured(data)
+    assert answer.endswith("agree"), answer
+    assert "\n" not in answer
+    with figure_style():
+        figure = module.plot(data)
+        figure.canvas.draw()
+    assert any(ax.lines or ax.containers for ax in figure.axes)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_answer_differs_where_the_data_contradict_the_paper(number: int) -> None:
+    answer = figure_module(number).measured(DIFFERING[number]())
+    assert answer.endswith("differ"), answer
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_single_seed_is_drawn_and_decides_nothing_it_cannot(number: int) -> None:
+    data = {name: table[table["seed"] == 0] if "seed" in table else table for name, table in AGREEING[number]().items()}
+    if number == 10:
+        data |= {"exponents": exponent_table(data["runs"]), "lines": line_table(data["runs"])}
+    module = figure_module(number)
+    with figure_style():
+        module.plot({name: table.reset_index(drop=True) for name, table in data.items()}).canvas.draw()
+    assert module.measured(data).rpartition(" ")[2] in ("agree", "undecided")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_configs_are_distinct_and_read_from_the_preset(number: int, name: str) -> None:
+    configs = figure_module(number).configs(preset(name))
+    assert len(set(configs)) == len(configs) > 0
+    assert {config.rule.partition(":")[0] for config in configs} <= {
+        "parity", "exact-k", "row-k", "global-k", "row-variable-k", "permutation", "latin", "sudoku"
+    }  # fmt: skip
+
+
+def test_the_exponents_of_the_data_are_found_and_rules_without_onsets_left_out() -> None:
+    settings = parity("gpt-nano", (2, 3), (32, 64, 128))
+    runs = onset_rows(settings, lambda s: {"tau_rule": 10, "tau_mem": 10 * s["n_train"] ** 1.1}, scatter=0.02)
+    never = runs["rule"].str.endswith("G=3")
+    runs.loc[never, ["tau_mem_lower", "tau_mem_upper"]] = [1e5, np.inf]
+    table = exponent_table(runs)
+    assert list(table["rule"]) == [f"parity:{SHAPE},G=2", POOLED]
+    assert ((table["low"] < 1.1) & (table["high"] > 1.1)).all()
+    lines = line_table(runs, n_boot=0)
+    slope = np.polyfit(np.log(lines["n_train"]), np.log(lines["tau_mem"]), 1)[0]
+    assert slope == pytest.approx(table["exponent"].iloc[0])
+
+
+def onsets(rule: list[tuple[float, float]], mem: list[tuple[float, float]]) -> pd.DataFrame:
+    table = {"tau_rule_lower": [a for a, _ in rule], "tau_rule_upper": [b for _, b in rule]}
+    return pd.DataFrame(table | {"tau_mem_lower": [a for a, _ in mem], "tau_mem_upper": [b for _, b in mem]})
+
+
+def test_only_runs_whose_order_is_certain_count() -> None:
+    table = onsets(
+        [(1, 2), (2, 4), (9, np.inf), (3, np.inf), (0, np.inf)], [(2, 3), (3, 5), (4, 8), (3, np.inf), (1, 2)]
+    )
+    order = clock_order(table)
+    assert (order.before, order.after, order.unclear) == (1, 1, 3)
+    assert order.p_before == order.p_after == 0.75
+    assert order.answer == "undecided"
+    many = clock_order(onsets([(1, 2)] * 5, [(2, 3)] * 5))
+    assert many.p_before == 1 / 32
+    assert many.answer == "agree"
+    assert clock_order(onsets([(9, np.inf)] * 5, [(2, 3)] * 5)).answer == "differ"
+
+
+def test_medians_count_censored_runs_and_skip_those_that_say_nothing() -> None:
+    table = onsets([(1, 4), (16, 25), (50, np.inf), (0, np.inf)], [(1, 2)] * 4)
+    np.testing.assert_array_equal(middles(table, "tau_rule"), [2, 20, np.inf, np.inf])
+    assert median_onset(table, "tau_rule") == pytest.approx(20)
+    assert median_onset(table.iloc[2:], "tau_rule") == np.inf
+    assert np.isnan(median_onset(table.iloc[3:], "tau_rule"))
+    assert median_onset(onsets([(0, 8)], [(1, 2)]), "tau_rule") == 8
+
+
+def test_a_ratio_between_groups_is_found_in_its_strata() -> None:
+    steps = {"a": 100.0, "b": 900.0}
+    rows = [{"model": "dit-nano", "rule": rule, "n_train": 8, "seed": seed, "late": late}
+            for seed in range(6) for rule in steps for late in (False, True)]  # fmt: skip
+    runs = onset_rows(rows, lambda s: {"tau_rule": steps[s["rule"]] * (3 if s["late"] else 1)})
+    ratio = onset_ratio(runs, "tau_rule", runs["late"].to_numpy(), runs["rule"])
+    assert ratio.low < 3 < ratio.high
+    assert ratio.high / ratio.low < 1.4
+    runs.loc[runs["late"], ["tau_rule_lower", "tau_rule_upper"]] = [1e5, np.inf]
+    with pytest.raises(ValueError, match="no uncensored runs"):
+        onset_ratio(runs, "tau_rule", runs["late"].to_numpy(), runs["rule"])
+
+
+def test_the_slopes_at_both_ends_of_a_valley_are_those_of_its_parabola() -> None:
+    x = np.exp([0.0, 1.0, 2.0, 3.0])
+    rows = [{"model": "gpt-nano", "rule": "r", "n_train": 8, "seed": seed, "lr": lr} for seed in range(8) for lr in x]
+    runs = onset_rows(rows, lambda s: {"tau_rule": 100 * math.exp((math.log(s["lr"]) - 1) ** 2)}, scatter=0.02)
+    found = valley(runs, "tau_rule", "lr")
+    assert found.at_start == pytest.approx(-2, abs=0.1)
+    assert found.at_end == pytest.approx(4, abs=0.1)
+    with pytest.raises(ValueError, match="three values"):
+        valley(runs[runs["lr"] < 3], "tau_rule", "lr")
+
+
+def test_a_level_at_which_no_run_arrives_is_later() -> None:
+    table = decays(100, 1)["runs"]
+    top = later_at_top(table, "tau_rule", "weight_decay")
+    assert top.answer == "agree"
+    assert "not reached in 6 of 6 runs" in top.text
+    assert later_at_top(table, "tau_mem", "weight_decay").answer == "differ"
