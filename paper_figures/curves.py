@@ -1,0 +1,98 @@
+"""Curves over training: one faint line a seed with their median, shades for N, the window, and words for the scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+
+from ..empirics.style import COLOURS
+
+LineStyle = str | tuple[float, tuple[float, ...]]
+"""A name such as ``--``, or an offset and lengths of dashes and gaps."""
+
+STYLES = {"rule_accuracy": ("rule", "-"), "memorization": ("memorization", "--")}
+"""Colour by meaning, and the line style that tells it in grayscale."""
+
+
+def seed_median(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The median over runs at each x, in order of x: columns x and y."""
+    return curves.groupby(x)[y].median().reset_index()
+
+
+def plot_seeds(
+    ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str, style: LineStyle = "-", label: str | None = None
+) -> None:
+    """A faint line for each run (column `run`) and a thick one for their median at each x."""
+    runs = list(curves.groupby("run"))
+    for _, run in runs:
+        ax.plot(run[x], run[y], ls=style, color=colour, lw=0.7, alpha=0.45)
+    middle = seed_median(curves, x, y)
+    ax.plot(middle[x], middle[y], ls=style, color=colour, lw=1.8, label=label)
+
+
+def shades(colour: str, n: int) -> list[str]:
+    """n shades of a colour from light to dark, told apart by lightness alone."""
+    base = np.array(to_rgb(colour))
+    depths = np.linspace(-0.55, 0.6, n) if n > 1 else np.array([0.0])
+    return [to_hex(base * (1 - d) if d > 0 else base + (1 - base) * -d) for d in depths]
+
+
+def step_edges(steps: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Where the cell of each evaluation begins and ends on a logarithmic axis: (E + 1,)."""
+    at = np.log(np.asarray(steps, dtype=float))
+    if len(at) == 1:
+        return np.exp(np.array([at[0] - 0.1, at[0] + 0.1]))
+    middle = (at[1:] + at[:-1]) / 2
+    return np.exp(np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]]))
+
+
+def shade_window(ax: Axes, steps: np.ndarray, is_open: np.ndarray, label: str | None = None) -> bool:
+    """Shade the evaluations at which the innovation window is open; whether there were any."""
+    edges = step_edges(steps)
+    for k in np.flatnonzero(is_open):
+        ax.axvspan(edges[k], edges[k + 1], color=COLOURS["window"], alpha=0.3, lw=0, label=label, zorder=0)
+        label = None
+    return bool(is_open.any())
+
+
+def ratio_axis(ax: Axes, ylabel: str | None = None) -> None:
+    """Logarithmic steps below, a ratio from 0 to 1 upward."""
+    ax.set(xscale="log", ylim=(-0.03, 1.03))
+    if ylabel:
+        ax.set_ylabel(ylabel)
+
+
+def entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
+    """Legend entries of many axes, each label once."""
+    found: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(str(label), handle)
+    return list(found.values()), list(found)
+
+
+def scale_text(runs: pd.DataFrame) -> str:
+    """The scale of a table of runs in words: grid, models, N, seeds, generations an evaluation."""
+    sizes = sorted(runs["n_train"].unique())
+    few = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
+    parts = [
+        f"{' and '.join(runs['shape'].unique())} grids",
+        " and ".join(runs["model"].unique()),
+        few,
+        seeds_text(runs),
+        f"{runs['n_eval'].max()} generations an evaluation",
+    ]
+    return ", ".join(parts)
+
+
+def seeds_text(runs: pd.DataFrame) -> str:
+    """How many seeds a cell has: ``3 seeds``, or ``1 to 3 seeds``."""
+    counts = runs.groupby(["model", "rule", "n_train"]).size()
+    low, high = int(counts.min()), int(counts.max())
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{number} seed{'s' if high > 1 else ''}"
