@@ -14,6 +14,7 @@ from .empirics import Run as Run
 from .empirics import RunConfig as RunConfig
 from .empirics import ScalingFit as ScalingFit
 from .empirics import Schedule as Schedule
+from .empirics import StateRaster as StateRaster
 from .empirics import as_denoiser as as_denoiser
 from .empirics import basin_volumes as basin_volumes
 from .empirics import cells_to_latex as cells_to_latex
@@ -29,6 +30,7 @@ from .empirics import condensation_check as condensation_check
 from .empirics import coordinate_onsets as coordinate_onsets
 from .empirics import detect_onset as detect_onset
 from .empirics import diffusers_denoiser as diffusers_denoiser
+from .empirics import dissect as dissect
 from .empirics import diversity as diversity
 from .empirics import dsm_spectra as dsm_spectra
 from .empirics import ema as ema
@@ -37,15 +39,19 @@ from .empirics import evaluate_claims as evaluate_claims
 from .empirics import find_onsets as find_onsets
 from .empirics import fit_scaling as fit_scaling
 from .empirics import gap_onsets as gap_onsets
+from .empirics import hamming_over_training as hamming_over_training
 from .empirics import huggingface_next_token as huggingface_next_token
 from .empirics import load_metrics as load_metrics
 from .empirics import load_run as load_run
 from .empirics import load_runs as load_runs
+from .empirics import loss_by_position as loss_by_position
+from .empirics import nearest_hamming as nearest_hamming
 from .empirics import ngram_control as ngram_control
 from .empirics import onset_bootstrap as onset_bootstrap
 from .empirics import open_executor as open_executor
 from .empirics import permutation_control as permutation_control
 from .empirics import plot_comparison as plot_comparison
+from .empirics import prefix_completions as prefix_completions
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws
@@ -55,8 +61,10 @@ from .empirics import score_planes as score_planes
 from .empirics import segment_profiles as segment_profiles
 from .empirics import segment_widths as segment_widths
 from .empirics import state_counts as state_counts
+from .empirics import state_raster as state_raster
 from .empirics import sweep as sweep
 from .empirics import train as train
+from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
 from .models import build_model as build_model
 from .theory import CubeLaw as CubeLaw

@@ -235,6 +235,24 @@ class CompareCommand:
 
 
 @dataclasses.dataclass(frozen=True)
+class DissectCommand:
+    """Look into a run from every side: comparison with the exact optima, states, losses, landscapes. Takes minutes."""
+
+    run: tyro.conf.Positional[Path]
+    """folder of a run that has ended"""
+    out: Path | None = None
+    """folder for figures and tables; by default RUN/dissection"""
+    n_noises: int = 500
+    """fixed initial noises whose state is followed over training"""
+
+    def __call__(self, asked_for: list[str]) -> None:
+        from .empirics import dissect, load_run
+
+        for path in dissect(load_run(self.run), self.out, self.n_noises):
+            print(path)
+
+
+@dataclasses.dataclass(frozen=True)
 class FigureCommand:
     """Draw the figures of arXiv:2605.10019 from this package's measurements, as PNG and PDF."""
 
@@ -271,6 +289,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "derive": DeriveCommand,
     "fit": FitCommand,
     "compare": CompareCommand,
+    "dissect": DissectCommand,
     "figure": FigureCommand,
 }
 

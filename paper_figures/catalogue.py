@@ -48,19 +48,13 @@ def all_group_sizes(preset: Preset) -> tuple[int, ...]:
     return (*preset.group_sizes, *preset.large_group_sizes)
 
 
-def matched_n(preset: Preset) -> int:
-    """The one N at which DiT and GPT are compared: the reference where they share it, else the largest of the DiT."""
-    dit, gpt = preset.dit, preset.gpt
-    return dit.reference_n if dit.reference_n == gpt.reference_n else max(dit.n_train)
-
-
 def matched(preset: Preset) -> list[RunConfig]:
-    """DiT and GPT at the same N over every group size."""
+    """DiT and GPT at the same N, the DiT's reference, over every group size."""
     architectures = preset.architectures.values()
     return [
         config
         for kind in architectures
-        for config in parity(preset, kind, all_group_sizes(preset), [matched_n(preset)])
+        for config in parity(preset, kind, all_group_sizes(preset), [preset.dit.reference_n])
     ]
 
 

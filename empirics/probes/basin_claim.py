@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from scipy import stats
 
 from ..onsets import Onset, detect_onset
@@ -17,6 +18,10 @@ from ..statistics.resampling import percentile_interval, stratified_weights
 from ..style import COLOURS, figure_style, new_figure
 from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, return_fractions
 from .phases import LEARNED, by_denoiser, mark_clocks, outer_legend, run_title
+from .record import RunRecord, run_record
+
+AROUND = 1.5
+"""Expansion around tau_rule is looked for from this factor before it to this factor after it."""
 
 STATEMENT = "basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on"
 TEST = (
@@ -54,8 +59,9 @@ def basin_ratios(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.D
 def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 2000, seed: int = 0) -> ClaimVerdict:
     """C7: basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on.
 
-    Expansion: the fraction of noisy novel valid grids that return to themselves, at the first kept step from tau_rule
-    on over that at the last one before it, with the same noise at both (paired t-test over anchors). Dominance: the
+    Expansion: the fraction of noisy novel valid grids that return to themselves, at the first kept step a factor
+    AROUND after tau_rule (but not beyond the window) over that at the last one as far before it, or the farthest kept
+    where there is none, with the same noise at both (paired t-test over anchors). Dominance: the
     ratio of `basin_ratios` at every kept step from tau_mem on; the weakest counts. Both must hold; either counts as
     refuted when its ratio's whole interval lies below `NEGLIGIBLE_RATIO` and it is not significantly above 1.
 
@@ -78,7 +84,10 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
         reason = f"no weights kept {' or '.join(missing)}"
         return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, reason)
 
-    small, large = (_returns(learned[learned["step"] == step], "novel valid") for step in (before[-1], after[0]))
+    window = after[after <= max(mem.lower, after[0])]
+    first = next((step for step in before[::-1] if step <= rule.lower / AROUND), before[0])
+    last = next((step for step in window if step >= rule.upper * AROUND), window[-1])
+    small, large = (_returns(learned[learned["step"] == step], "novel valid") for step in (first, last))
     growth = _ratio(large, small, n_boot, seed, paired=True)
     gain = large["fraction"] - small["fraction"]
     p_growth = _p_above(float(gain.mean()), gain.var() / len(gain), len(gain) - 1)
@@ -93,7 +102,7 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
 
     notes = [
         f"returns of novel valid grids x{growth[0]:.3g} [{growth[1]:.3g}, {growth[2]:.3g}] (p = {p_growth:.2g}) "
-        f"from step {before[-1]:g} to {after[0]:g}",
+        f"from step {first:g} to {last:g}",
         f"smallest ratio at step {int(weakest['step'])}; above 1 (p < {LEVEL:g}) from step {begins}, tau_mem {mem}",
         *(
             f"{row['denoiser']}: novel valid {row['novel_valid']:.2f}, ratio {row['ratio']:.3g}"
@@ -110,37 +119,53 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
 
 
 def plot_basin_ratio(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Claim C7 in two panels: returns to the anchor pooled over sigmas, and their ratio, over training."""
-    ratios = basin_ratios(table)
-    rows = ratios[ratios["denoiser"] == "learned"].sort_values("step")
-    steps = rows["step"].to_numpy(dtype=float)
+    """Write `draw_basin_ratio` of a table from `run_basins`, as PNG or PDF by the path's suffix."""
     with figure_style():
-        figure, ((ax, right),) = new_figure(1, 2, 9.0, 3.9)
-        for kind, column in (("train", "train"), ("novel valid", "novel_valid")):
-            colour, marker = KIND_STYLES[kind]
-            ax.plot(steps, rows[column], color=COLOURS[colour], marker=marker, markersize=4, label=f"from {kind} grids")
-            for optimum, style in OPTIMUM_STYLES.items():
-                for level in ratios[ratios["denoiser"] == optimum][column]:
-                    ax.axhline(level, color=COLOURS[colour], ls=style, lw=1)
-        for optimum, style in OPTIMUM_STYLES.items():
-            ax.plot([], [], color="k", ls=style, lw=1, label=optimum)
-        radii = ", ".join(f"{s:g}" for s in sorted(set(table["sigma"])))
-        ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step")
-        ax.set_ylabel(f"returns to the anchor,\nmean over $\\sigma$ = {radii}")
-        reach = np.stack([rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]])
-        right.errorbar(steps, rows["ratio"], reach, color="k", marker="o", markersize=4, elinewidth=1)
-        right.axhline(1, color=COLOURS["rule"], ls="-.", lw=1.2)
-        right.set(xscale="log", yscale="log", xlabel="training step")
-        right.set_ylabel("ratio, training over novel valid\n(95% interval over anchors)")
-        low, high = right.get_ylim()
-        ticks = [t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 300, 1000) if low <= t <= high]
-        right.set_yticks(ticks, [f"{t:g}" for t in ticks])
-        right.minorticks_off()
-        for panel in (ax, right):
-            mark_clocks(panel, run)
-        outer_legend(figure, [ax], ncols=5)
-        figure.suptitle(f"{run_title(run)}; {anchor_counts(return_fractions(table))}", fontsize=9, y=1.06)
+        figure, (axes,) = new_figure(1, 2, 9.0, 3.9)
+        title = draw_basin_ratio(axes, table, run_record(run))
+        outer_legend(figure, axes[:1], ncols=5)
+        figure.suptitle(f"{run_title(run)}; {title}", fontsize=9, y=1.06)
         figure.savefig(path, bbox_inches="tight")
+
+
+def draw_basin_ratio(axes: Sequence[Axes], table: pd.DataFrame, run: RunRecord) -> str:
+    """Claim C7 in two panels: returns to the anchor pooled over sigmas, and their ratio, over training.
+
+    Args:
+        axes: two.
+        table: from `run_basins`.
+        run: gives the clocks.
+
+    Returns:
+        What a title must say: how many anchors and noises.
+    """
+    ax, right = axes
+    ratios = basin_ratios(table)
+    rows = ratios[ratios["denoiser"] == LEARNED].sort_values("step")
+    steps = rows["step"].to_numpy(dtype=float)
+    for kind, column in (("train", "train"), ("novel valid", "novel_valid")):
+        colour, marker = KIND_STYLES[kind]
+        ax.plot(steps, rows[column], color=COLOURS[colour], marker=marker, markersize=4, label=f"from {kind} grids")
+        for optimum, style in OPTIMUM_STYLES.items():
+            for level in ratios[ratios["denoiser"] == optimum][column]:
+                ax.axhline(level, color=COLOURS[colour], ls=style, lw=1)
+    for optimum, style in OPTIMUM_STYLES.items():
+        ax.plot([], [], color="k", ls=style, lw=1, label=optimum)
+    radii = ", ".join(f"{s:g}" for s in sorted(set(table["sigma"])))
+    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step")
+    ax.set_ylabel(f"returns to the anchor,\nmean over $\\sigma$ = {radii}")
+    reach = np.stack([rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]])
+    right.errorbar(steps, rows["ratio"], reach, color="k", marker="o", markersize=4, elinewidth=1)
+    right.axhline(1, color=COLOURS["rule"], ls="-.", lw=1.2)
+    right.set(xscale="log", yscale="log", xlabel="training step")
+    right.set_ylabel("ratio, training over novel valid\n(95% interval over anchors)")
+    low, high = right.get_ylim()
+    ticks = [t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 300, 1000) if low <= t <= high]
+    right.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    right.minorticks_off()
+    for panel in (ax, right):
+        mark_clocks(panel, run)
+    return anchor_counts(return_fractions(table))
 
 
 def _returns(table: pd.DataFrame, kind: str) -> pd.DataFrame:

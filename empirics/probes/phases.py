@@ -14,14 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser
+from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw
 from ...theory.dsm import Denoiser
 from ..comparison.splits import comparison_splits
 from ..runs import Run
 from ..style import COLOURS
+from .record import RunRecord, run_record
 
 LEARNED = "learned"
-Optimum = Literal["cube optimum", "rule optimum", "training-set optimum"]
+Optimum = Literal["cube optimum", "rule optimum", "training-set optimum", "training-cells optimum"]
 OPTIMA: tuple[Optimum, ...] = ("rule optimum", "training-set optimum")
 BEFORE, AT_RULE, WINDOW, AFTER = r"before $\tau_{rule}$", r"at $\tau_{rule}$", "in the window", r"after $\tau_{mem}$"
 PHASE_STYLES = {  # colour and line style
@@ -32,7 +33,7 @@ PHASE_STYLES = {  # colour and line style
 }
 
 
-def phase_steps(run: Run) -> dict[str, int]:
+def phase_steps(run: Run | RunRecord) -> dict[str, int]:
     """The kept step that stands for each phase of an ended run, in order of training; a phase never reached is absent.
 
     Before tau_rule: the last one known to precede it. At tau_rule: the first at or after it. In the window: the one
@@ -41,7 +42,7 @@ def phase_steps(run: Run) -> dict[str, int]:
     Raises:
         ValueError: the run has not ended, or keeps no weights.
     """
-    steps, onsets = kept_steps(run), run.onsets
+    steps, onsets = kept_steps(run), run_record(run).onsets
     rule, mem = onsets["tau_rule"], onsets["tau_mem"]
     phases = {}
     if before := [s for s in steps if s <= rule.lower]:
@@ -85,11 +86,11 @@ def over_run(
     return pd.concat(tables, ignore_index=True)
 
 
-def kept_steps(run: Run) -> list[int]:
+def kept_steps(run: Run | RunRecord) -> list[int]:
     """The steps whose weights a run keeps; ValueError if there are none."""
     if not (steps := run.checkpoint_steps):
-        raise ValueError(f"{run.path} keeps no weights to probe")
-    return steps
+        raise ValueError(f"{run.path if isinstance(run, Run) else run_title(run)} keeps no weights to probe")
+    return list(steps)
 
 
 def score_encoding(run: Run) -> Encoding:
@@ -131,13 +132,13 @@ def by_denoiser(table: pd.DataFrame) -> list[tuple[str, int | None, pd.DataFrame
     return parts
 
 
-def run_title(run: Run) -> str:
+def run_title(run: Run | RunRecord) -> str:
     """What a figure must say of the run's scale."""
-    config = run.config
-    return f"{config.model}, {config.rule}, N = {config.n_train}, seed {config.seed}"
+    about = run if isinstance(run, RunRecord) else run.config
+    return f"{about.model}, {about.rule}, N = {about.n_train}, seed {about.seed}"
 
 
-def mark_clocks(ax: Axes, run: Run, labels: bool = True) -> None:
+def mark_clocks(ax: Axes, run: Run | RunRecord, labels: bool = True) -> None:
     """Both clocks of a run as vertical lines on an axis of training steps, with labels above it (title pad 15)."""
     for name, colour, symbol in (("tau_rule", "rule", r"$\tau_{rule}$"), ("tau_mem", "memorization", r"$\tau_{mem}$")):
         onset = run.onsets[name]
@@ -174,7 +175,14 @@ def _law(run: Run, optimum: str) -> Law:
         "cube optimum": lambda: CubeLaw(rule.shape, rule.alphabet),
         "rule optimum": lambda: rule,
         "training-set optimum": lambda: EmpiricalLaw(run.train_set, rule.alphabet, rule.shape),
+        # knows how often the training set has each symbol in each cell, and nothing else
+        "training-cells optimum": lambda: ProductLaw(_frequencies(run.train_set, rule.alphabet), rule.shape),
     }
     if optimum not in laws:
         raise ValueError(f"optima must be among {', '.join(laws)}, got {optimum!r}")
     return laws[optimum]()
+
+
+def _frequencies(x: Tensor, alphabet: int) -> Tensor:
+    """How often each symbol occurs in each cell of grids (N, D): float64 (D, Q)."""
+    return torch.nn.functional.one_hot(x, alphabet).double().mean(0)

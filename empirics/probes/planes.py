@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from ...theory import Encoding, Rule
@@ -17,7 +15,6 @@ from ...theory.dsm import Denoiser, check_sigmas
 from ..data import random_stream
 from ..runs import Run
 from ..statistics.resampling import percentile_interval, stratified_weights
-from ..style import figure_style, new_figure
 from .neighbours import novel_neighbours
 from .phases import (
     AFTER,
@@ -25,11 +22,9 @@ from .phases import (
     OPTIMA,
     WINDOW,
     Optimum,
-    by_denoiser,
     denoise,
     over_run,
     phase_steps,
-    run_title,
     score_encoding,
 )
 
@@ -40,7 +35,7 @@ ROUNDING = 1e-5
 """Displacements up to this, in distances from a to b, count as none: float32 on symmetric points."""
 
 CORNERS = {"a": (0, 0), "b": (1, 1), "c": (1, 0), "d": (0, 1)}
-_MARKERS = {"a": "o", "b": "s", "c": "X", "d": "X"}
+"""Where the corners lie, (u, v)."""
 
 
 class Corners(NamedTuple):
@@ -109,11 +104,11 @@ def score_planes(
     levels = check_sigmas(sigmas).tolist()
     if n_points < 2:
         raise ValueError(f"a plane needs at least 2 points a side, got {n_points}")
-    side = torch.linspace(-MARGIN, 1 + MARGIN, n_points)
+    side = torch.linspace(-MARGIN, 1 + MARGIN, n_points, dtype=torch.float64).round(decimals=12)  # 0 and 1 to the bit
     u, v = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))
     a, b, c, d = (encoding.encode(x)[:, None] for x in corners)  # (n, 1, C, H, W)
     weights = (slice(None), None, None, None)
-    y = a + u[weights] * (c - a) + v[weights] * (d - a)  # (n, points, C, H, W)
+    y = a + u.to(a)[weights] * (c - a) + v.to(a)[weights] * (d - a)  # (n, points, C, H, W)
     towards = (a - b).flatten(2).double()
     tables = []
     for sigma in levels:
@@ -122,8 +117,8 @@ def score_planes(
         columns = {
             "plane": np.repeat(np.arange(len(y)), len(u)),
             "sigma": sigma,
-            "u": np.tile(u.double().numpy(), len(y)),
-            "v": np.tile(v.double().numpy(), len(y)),
+            "u": np.tile(u.numpy(), len(y)),
+            "v": np.tile(v.numpy(), len(y)),
             "score": (step.norm(dim=-1) / sigma**2).flatten().numpy(),
             "displacement": along.flatten().numpy(),
         }
@@ -159,85 +154,50 @@ def run_planes(
     return over_run(run, probe, _three_steps(run) if steps is None else steps, optima)
 
 
-def training_share(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """The share of the plane, within its four corners, whose points are drawn to the training sample.
+def plane_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """The share of each plane, within its four corners, whose points are drawn to the training sample.
 
     A half is even-handed, as the rule's optimum is; 1 is all. A point is drawn there when its displacement is positive;
     points that do not move count half.
 
     Args:
         table: from `score_planes` or `run_planes`.
+
+    Returns:
+        One row a sigma and plane (and denoiser and step): share.
+    """
+    inside = table[table["u"].between(0, 1) & table["v"].between(0, 1)]
+    moved = inside["displacement"].where(inside["displacement"].abs() > ROUNDING, 0.0)
+    keys = [*_keys(table), "plane"]
+    shares = inside.assign(share=0.5 + np.sign(moved) / 2).groupby(keys, sort=False, dropna=False)["share"].mean()
+    return shares.reset_index()
+
+
+def training_share(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """The mean of `plane_shares` over planes.
+
+    Args:
+        table: from `plane_shares`, `score_planes` or `run_planes`.
         n_boot: bootstrap draws of planes.
         seed: of the bootstrap.
 
     Returns:
         One row a sigma (and denoiser and step): share, low, high (95% bootstrap interval over planes), n_planes.
     """
-    inside = table[table["u"].between(0, 1) & table["v"].between(0, 1)]
-    keys = [key for key in ("denoiser", "step", "sigma") if key in table]
+    keys = _keys(table)
     rows = []
-    for values, group in inside.groupby(keys, sort=False, dropna=False):
-        moved = group["displacement"].where(group["displacement"].abs() > ROUNDING, 0.0)
-        drawn = 0.5 + np.sign(moved) / 2
-        shares = drawn.groupby(group["plane"]).mean().to_numpy()
+    for values, group in (table if "share" in table else plane_shares(table)).groupby(keys, sort=False, dropna=False):
+        shares = group["share"].to_numpy(float)
         weights = stratified_weights(np.zeros(len(shares)), n_boot, np.random.default_rng(seed)) / len(shares)
         rows.append((*values, float(shares.mean()), *percentile_interval(weights @ shares), len(shares)))
     shares_table = pd.DataFrame(rows, columns=[*keys, "share", "low", "high", "n_planes"])
     return shares_table.astype({"step": "Int64"}) if "step" in shares_table else shares_table
 
 
-def plot_planes(
-    table: pd.DataFrame, run: Run, path: str | Path, quantity: Literal["score", "displacement"] = "displacement"
-) -> None:
-    """Heatmaps, a row a step or exact optimum and a column a sigma, mean over planes (Fig. 17 to 19).
-
-    Args:
-        table: from `run_planes`.
-        run: gives the title and the names of the phases.
-        path: PNG or PDF by its suffix.
-        quantity: column of the table to draw.
-    """
-    names = {step: f"{phase}\nstep {step}" for phase, step in phase_steps(run).items()}
-    rows = by_denoiser(table)
-    shares = {
-        (name, step): dict(zip(part["sigma"], part["share"], strict=True))
-        for name, step, part in by_denoiser(training_share(table))
-    }
-    sigmas = sorted(set(table["sigma"]))
-    with figure_style():
-        figure, axes = new_figure(len(rows), len(sigmas), 1.6 * len(sigmas) + 1.0, 1.62 * len(rows) + 1.2,
-                                  sharex=True, sharey=True)  # fmt: skip
-        for column, sigma in enumerate(sigmas):
-            level = table[table["sigma"] == sigma]
-            means = level.groupby(["denoiser", "step", "u", "v"], dropna=False)[quantity].mean()
-            top = float(means.abs().max())
-            limits = (-top, top) if quantity == "displacement" else (0.0, top)
-            for row, (denoiser, step, part) in enumerate(rows):
-                ax = axes[row][column]
-                at = part[part["sigma"] == sigma]
-                grid = at.groupby(["v", "u"])[quantity].mean().unstack()
-                colours = "PuOr_r" if quantity == "displacement" else "viridis"
-                mesh = ax.pcolormesh(grid.columns, grid.index, grid.to_numpy(), cmap=colours, vmin=limits[0],
-                                     vmax=limits[1], shading="nearest", rasterized=True)  # fmt: skip
-                if quantity == "displacement" and grid.to_numpy().min() < 0 < grid.to_numpy().max():
-                    ax.contour(grid.columns, grid.index, grid.to_numpy(), [0.0], colors="k", linewidths=0.8)
-                _mark_corners(ax)
-                if column == 0:
-                    name = denoiser if step is None else names.get(step, f"step {step}")
-                    ax.set_ylabel(name.replace(" optimum", "\noptimum"))
-                title = [rf"$\sigma$ = {sigma:g}"] if row == 0 else []
-                if quantity == "displacement":
-                    title.append(f"to a: {100 * shares[denoiser, step][sigma]:.0f}%")
-                ax.set_title("\n".join(title), fontsize=8, pad=3)
-            figure.colorbar(mesh, ax=[line[column] for line in axes], location="bottom", shrink=0.9, aspect=14)
-        what = (
-            "displacement D(y) - y from b towards a (1: the whole way)\n'to a': share of the square abcd drawn to a"
-            if quantity == "displacement"
-            else r"score magnitude $|D(y) - y| / \sigma^2$ (per data unit)"
-        )
-        corners = "a training sample, b valid and novel, c and d invalid"
-        figure.suptitle(f"{what}\n{run_title(run)}; mean over {table['plane'].nunique()} planes\n{corners}", fontsize=9)
-        figure.savefig(path)
+def mean_planes(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over planes of a table from `run_planes`, which is what is drawn: score, displacement at each u and v."""
+    keys = ["denoiser", "step", "sigma", "u", "v"]
+    return table.groupby(keys, sort=False, dropna=False)[["score", "displacement"]].mean().reset_index()
 
 
 def _three_steps(run: Run) -> list[int]:
@@ -247,11 +207,5 @@ def _three_steps(run: Run) -> list[int]:
     return sorted({kept[0], kept[len(kept) // 2], kept[-1]})
 
 
-def _mark_corners(ax: Axes) -> None:
-    for name, (u, v) in CORNERS.items():
-        ax.plot(u, v, _MARKERS[name], color="white", markeredgecolor="black", markersize=6)
-        outside = (0.22 if u else -0.22, 0.22 if v else -0.22)
-        disc = {"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        ax.text(u + outside[0], v + outside[1], name, ha="center", va="center", fontsize=8, bbox=disc)
-    ax.set(aspect="equal", xticks=[], yticks=[])
-    ax.grid(False)
+def _keys(table: pd.DataFrame) -> list[str]:
+    return [key for key in ("denoiser", "step", "sigma") if key in table]

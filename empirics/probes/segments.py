@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from ...theory import Encoding
@@ -31,6 +32,7 @@ from .phases import (
     score_encoding,
     sigma_colour,
 )
+from .record import RunRecord, run_record
 
 SIGMAS = (0.25, 0.5, 1.0, 1.5)
 ENDS = ("invalid neighbour", "valid novel neighbour", "nearest training sample")
@@ -169,43 +171,67 @@ def segment_widths(profiles: pd.DataFrame, n_boot: int = 2000, seed: int = 0) ->
     return table.astype({"step": "Int64"}) if "step" in table else table
 
 
+def mean_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
+    """Means over anchors of a table from `run_segments`, which is what `segments_figure` draws.
+
+    Returns:
+        One row a denoiser, step, end, sigma and u: match_start, hamming_start, l2_start; n_anchors; shortest and
+        longest, the least and largest length of the segments in cells.
+    """
+    groups = profiles.groupby(["denoiser", "step", "end", "sigma", "u"], sort=False, dropna=False)
+    means = groups[["match_start", "hamming_start", "l2_start"]].mean()
+    lengths = groups["length"].agg(shortest="min", longest="max")
+    return pd.concat([means, lengths, groups["anchor"].nunique().rename("n_anchors")], axis=1).reset_index()
+
+
 def plot_segments(profiles: pd.DataFrame, run: Run, path: str | Path, sigma: float = 1.0) -> None:
-    """Exact-bit match, Hamming distance and L2 distance along the three segments, by phase, at one sigma (Fig. 16)."""
+    """Write `draw_segments` of a table from `run_segments` at one sigma, as PNG or PDF by the path's suffix."""
     table = profiles[np.isclose(profiles["sigma"], sigma)]
     if table.empty:
         raise ValueError(f"the table has no sigma {sigma:g}; it has {sorted(set(profiles['sigma']))}")
+    with figure_style():
+        figure, axes = new_figure(3, len(ENDS), 9.6, 7.0, sharex=True, sharey="row")
+        title = draw_segments(axes, mean_profiles(table), run_record(run))
+        outer_legend(figure, axes[0][:1])
+        figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
+        figure.savefig(path)
+
+
+def draw_segments(axes: Sequence[Sequence[Axes]], means: pd.DataFrame, run: RunRecord) -> str:
+    """Exact-bit match, Hamming distance and L2 distance along the three segments, by phase (Fig. 16).
+
+    Args:
+        axes: three rows, a column for each of ENDS, with shared x and a shared y in each row.
+        means: from `mean_profiles`, of one sigma.
+        run: gives the phases.
+
+    Returns:
+        What a title must say: how many training samples, and sigma.
+    """
     lines = [
-        (f"{phase}: step {step}", table[table["step"] == step], *PHASE_STYLES[phase])
+        (f"{phase}: step {step}", means[(means["step"] == step).fillna(False)], *PHASE_STYLES[phase])
         for phase, step in phase_steps(run).items()
     ]
-    lines += [(name, table[table["denoiser"] == name], *style) for name, style in _OPTIMUM_STYLES.items()]
+    lines += [(name, means[means["denoiser"] == name], *style) for name, style in _OPTIMUM_STYLES.items()]
     panels = (
         ("match_start", "output equals the\ntraining sample (share)"),
         ("hamming_start", "Hamming distance to the\ntraining sample (cells)"),
         ("l2_start", "L2 distance to the training\nsample (data units)"),
     )
-    with figure_style():
-        figure, axes = new_figure(3, len(ENDS), 9.6, 7.0, sharex=True, sharey="row")
-        for column, end in enumerate(ENDS):
-            part = table[table["end"] == end]
-            lengths = sorted(set(part["length"]))
-            spread = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-            axes[0][column].set_title(f"to the {end}\n(Hamming distance {spread})")
-            for row, (measure, label) in enumerate(panels):
-                ax = axes[row][column]
-                for name, rows, colour, style in lines:
-                    mean = rows[rows["end"] == end].groupby("u")[measure].mean()
-                    if len(mean):
-                        ax.plot(mean.index, mean, color=colour, ls=style, label=name)
-                if column == 0:
-                    ax.set_ylabel(label)
-            axes[-1][column].set_xlabel("position u on the segment")
-        outer_legend(figure, axes[0][:1])
-        n = table["anchor"].nunique()
-        figure.suptitle(
-            rf"{run_title(run)}; mean over {n} training samples, denoised at $\sigma$ = {sigma:g}", fontsize=9
-        )
-        figure.savefig(path)
+    for column, end in enumerate(ENDS):
+        part = means[means["end"] == end]
+        low, high = int(part["shortest"].min()), int(part["longest"].max())
+        axes[0][column].set_title(f"to the {end}\n(Hamming distance {low if low == high else f'{low} to {high}'})")
+        for row, (measure, label) in enumerate(panels):
+            ax = axes[row][column]
+            for name, rows, colour, style in lines:
+                here = rows[rows["end"] == end]
+                if len(here):
+                    ax.plot(here["u"], here[measure], color=colour, ls=style, label=name)
+            if column == 0:
+                ax.set_ylabel(label)
+        axes[-1][column].set_xlabel("position u on the segment")
+    return rf"mean over {means['n_anchors'].max()} training samples, denoised at $\sigma$ = {means['sigma'].iloc[0]:g}"
 
 
 def plot_segment_widths(profiles: pd.DataFrame, run: Run, path: str | Path) -> None:

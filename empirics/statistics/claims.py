@@ -46,7 +46,7 @@ class ClaimVerdict:
     """What a runs table says about one claim.
 
     Attributes:
-        claim: ``"C1"`` to ``"C5"``.
+        claim: ``"C1"`` to ``"C8"``.
         statement: the claim in words.
         estimate: the effect size that `test` names; None where the table does not determine it.
         ci: its 95% interval (C3: 90%, as two one-sided tests at 5% use); None with the estimate.

@@ -19,7 +19,6 @@ from twoclocks.empirics import Run, RunConfig, load_run, train
 from twoclocks.empirics.onsets import clock_onsets
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig01, fig04, fig05, fig06, fig07, fig08, fig09, fig28
-from twoclocks.paper_figures.catalogue import matched_n
 from twoclocks.paper_figures.endings import not_copied_skill
 from twoclocks.paper_figures.presets import Preset, preset
 from twoclocks.paper_figures.run_tables import evaluations_table, final_table, runs_table
@@ -322,9 +321,8 @@ def test_seeds_of_fig28_are_raw_and_smoothed() -> None:
 
 
 def test_paper_scale_compares_at_its_own_n() -> None:
-    assert matched_n(preset("paper")) == 4096
-    assert matched_n(LAPTOP) == 192
-    assert {c.n_train for c in fig04.configs(LAPTOP)} == {192}
+    assert {c.n_train for c in fig04.configs(preset("paper"))} == {4096}
+    assert {c.n_train for c in fig04.configs(LAPTOP)} == {96}
 
 
 def test_agreement_tells_a_seed_that_never_learns() -> None:

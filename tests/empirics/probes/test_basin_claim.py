@@ -36,7 +36,7 @@ def test_rule_then_memory_supports_the_claim():
     assert verdict.ci[0] > 100  # novel grids never return
     assert verdict.n_runs == 1
     assert "(40, 80]" in verdict.note
-    assert "from step 10 to 20" in verdict.note
+    assert "from step 10 to 40" in verdict.note
     assert "rule optimum: novel valid" in verdict.note
 
 
@@ -52,6 +52,20 @@ def test_either_part_alone_refutes_it(laws):
     verdict = basin_claim.claim_basins(course(laws, n_draws=200), CLOCKS)
     assert verdict.verdict == "not supported"
     assert verdict.p_value > 0.01
+
+
+def test_expansion_is_looked_for_on_both_sides_of_tau_rule_within_the_window():
+    """Steps 10, 20, 40, 80, 160."""
+    table = course(["cube", "cube", "rule", "rule", "memory"], n_draws=4)
+
+    def compared(rule, mem):
+        clocks = {"tau_rule": tc.Onset(rule[1], *rule, False), "tau_mem": tc.Onset(mem[1], *mem, False)}
+        return basin_claim.claim_basins(table, clocks).note.partition("from step ")[2].partition(" (")[0].split(";")[0]
+
+    assert compared((20.0, 40.0), (80.0, 160.0)) == "10 to 80"  # 20 is nearer than a factor 1.5
+    assert compared((20.0, 40.0), (40.0, 80.0)) == "10 to 40"  # 80 is beyond the window
+    assert compared((35.0, 40.0), (120.0, 160.0)) == "20 to 80"
+    assert compared((10.0, 20.0), (20.0, 40.0)) == "10 to 20"
 
 
 def test_too_few_draws_leave_it_undecided():

@@ -7,7 +7,7 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.data import training_set
-from twoclocks.empirics.probes import planes
+from twoclocks.empirics.probes import planes, planes_figure
 from twoclocks.empirics.probes.neighbours import hamming
 
 RULE = tc.rule("parity:3x4,G=4")
@@ -125,6 +125,6 @@ def test_over_a_run(dit_run, tmp_path):
     assert len(table) == (3 + 2) * 2 * 2 * 64
     shares = planes.training_share(table)
     assert shares[shares["denoiser"] == "rule optimum"]["share"].to_numpy() == pytest.approx(0.5, abs=1e-6)
-    planes.plot_planes(table, dit_run, tmp_path / "displacement.png")
-    planes.plot_planes(table[table["sigma"] == 1.0], dit_run, tmp_path / "score.png", "score")
+    planes_figure.plot_planes(table, dit_run, tmp_path / "displacement.png")
+    planes_figure.plot_planes(table[table["sigma"] == 1.0], dit_run, tmp_path / "score.png", "score")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("displacement.png", "score.png"))

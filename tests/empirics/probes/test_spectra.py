@@ -9,7 +9,7 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.data import sample_distinct
-from twoclocks.empirics.probes import spectra
+from twoclocks.empirics.probes import spectra, spectra_figures
 
 RULE = tc.rule("parity:3x4,G=4")
 SIGMAS = [0.3, 0.7, 1.2, 2.5]
@@ -87,6 +87,63 @@ def test_gaps_of_the_exact_optima():
     assert (cube["gap_p"] < 1e-6)[cube["sigma"] < 1].all()
 
 
+def over_a_course(nets, parts, sigmas, n_noise=4, seed=7):
+    """Tables of denoisers as `run_errors` labels them; a step for what was learned, None for an optimum."""
+    tables = []
+    for (name, step), net in nets.items():
+        table = spectra.dsm_errors(net, parts, sigmas, tc.Encoding((3, 4), 2), n_noise, seeded(seed))
+        tables.append(table.assign(denoiser=name, step=pd.array([step] * len(table), dtype="Int64")))
+    return pd.concat(tables, ignore_index=True)
+
+
+def halfway(parts):
+    """A net that has half forgotten the rule for its training set."""
+    rule, memory = optimum(RULE), optimum(tc.EmpiricalLaw(parts["train"], 2, (3, 4)))
+    return lambda y, sigma: 0.8 * rule(y, sigma) + 0.2 * memory(y, sigma)
+
+
+def test_the_control_is_alike_on_every_valid_grid():
+    """Noise n and noise n x (cell by cell) have one law, and under the latter all valid grids lose the same."""
+    x = splits()["train"]
+    clean = tc.Encoding((3, 4), 2).encode(x).double()
+    noise = torch.randn(1, *clean.shape[1:], generator=seeded(), dtype=torch.float64) * clean
+    errors = (optimum(RULE)(clean + 0.8 * noise, 0.8) - clean).square().flatten(1).sum(1)
+    assert float(errors[0]) > 0.1
+    assert torch.allclose(errors, errors[:1].expand(64), rtol=1e-10)
+
+
+def test_the_control_keeps_the_mean_gap_and_shrinks_its_error():
+    parts = splits(48)
+    nets = {("learned", 5): halfway(parts), ("rule optimum", None): optimum(RULE)}
+    plain, controlled = [], []
+    for seed in range(25):
+        errors = over_a_course(nets, parts, [0.8], n_noise=1, seed=seed)
+        controlled.append(spectra.spectra_table(errors))
+        plain.append(spectra.spectra_table(errors[errors["denoiser"] == "learned"]))
+    plain, controlled = (pd.concat(tables).query("split == 'held-out' and denoiser == 'learned'")
+                         for tables in (plain, controlled))  # fmt: skip
+    difference = plain["gap"].to_numpy() - controlled["gap"].to_numpy()
+    assert abs(difference.mean()) < 3 * difference.std() / np.sqrt(25)
+    assert controlled["gap"].mean() > 0.01
+    assert np.abs(difference).max() > 0.01  # it does do something
+    assert controlled["gap_se"].mean() < 0.5 * plain["gap_se"].mean()
+    assert controlled["gap"].std() < 0.5 * plain["gap"].std()
+    assert (controlled["loss"].to_numpy() == plain["loss"].to_numpy()).all()
+
+
+def test_the_control_is_for_held_out_samples_alone():
+    parts = splits(32)
+    nets = {("learned", 5): halfway(parts), ("rule optimum", None): optimum(RULE), ("cube optimum", None):
+            optimum(tc.CubeLaw((3, 4)))}  # fmt: skip
+    table = spectra.spectra_table(over_a_course(nets, parts, [0.5, 1.0]))
+    learned = table[table["denoiser"] == "learned"].pivot(index="sigma", columns="split", values=["loss", "gap"])
+    assert np.allclose(learned["gap"]["cube"], learned["loss"]["cube"] - learned["loss"]["train"], rtol=1e-9)
+    assert not np.allclose(learned["gap"]["held-out"], learned["loss"]["held-out"] - learned["loss"]["train"])
+    exact = table[table["denoiser"].isin(["rule optimum", "cube optimum"]) & (table["split"] == "held-out")]
+    assert (exact["gap"] == 0).all()
+    assert (exact["gap_p"] == 1).all()
+
+
 def test_equal_splits_have_no_gap():
     x = splits()["train"]
     table = spectra.dsm_spectra(optimum(RULE), {"train": x, "held-out": x.clone()}, SIGMAS)
@@ -159,20 +216,22 @@ def test_onsets_of_the_gap_by_sigma():
 
 def test_over_a_run(dit_run, tmp_path):
     sigmas = (0.2, 0.5, 1.0, 2.0)
-    table = spectra.run_spectra(dit_run, sigmas, n_images=32)
+    errors = spectra.run_errors(dit_run, sigmas, n_images=32)
+    table = spectra.spectra_table(errors)
     assert len(table) == 3 * len(sigmas) * (4 + 2)
     exact = table[(table["denoiser"] == "training-set optimum") & (table["sigma"] == 0.5)].set_index("split")
     assert exact.loc["train", "loss"] < 0.1 * exact.loc["held-out", "loss"]
-    again = spectra.run_spectra(dit_run, sigmas, steps=[80], n_images=32, optima=())
-    pd.testing.assert_frame_equal(table[table["step"].eq(80).fillna(False)].reset_index(drop=True), again)
-    spectra.plot_spectra(table, dit_run, tmp_path / "spectra.png")
-    spectra.plot_gap(table, dit_run, tmp_path / "gap.png")
+    again = spectra.run_spectra(dit_run, sigmas, steps=[80], n_images=32, optima=("rule optimum",))
+    chosen = table["step"].eq(80).fillna(False) | (table["denoiser"] == "rule optimum")
+    pd.testing.assert_frame_equal(table[chosen].reset_index(drop=True), again)
+    spectra_figures.plot_spectra(table, dit_run, tmp_path / "spectra.png")
+    spectra_figures.plot_gap(spectra.sample_gaps(errors), dit_run, tmp_path / "gap.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("spectra.png", "gap.png"))
 
 
 def test_bands_over_a_run(dit_run, tmp_path):
     table = spectra.run_spectra(dit_run, (0.2, 0.5, 1.0, 2.0), steps=[10, 80], n_images=16)
-    spectra.plot_noise_bands(table, dit_run, tmp_path / "bands.pdf")
+    spectra_figures.plot_noise_bands(table, dit_run, tmp_path / "bands.pdf")
     assert (tmp_path / "bands.pdf").stat().st_size > 5000
     with pytest.raises(ValueError, match="no step of a phase"):
-        spectra.plot_spectra(table[table["step"].isna()], dit_run, tmp_path / "spectra.png")
+        spectra_figures.plot_spectra(table[table["step"].isna()], dit_run, tmp_path / "spectra.png")
