@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all test-browser test-slurm lint bench bench-training clean
+.PHONY: run test test-all test-browser test-slurm lint docs bench bench-training clean
 
 run: .venv/installed          ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -23,6 +23,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	MYPYPATH=.venv/typing $(BIN)/mypy -p twoclocks
 	$(BIN)/lint-imports
+
+docs: .venv/installed         ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/peers            ## measured against peers, one process, one thread; writes tests/benchmarks/results
 	mkdir -p .benchmarks
