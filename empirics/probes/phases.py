@@ -11,7 +11,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw
@@ -100,17 +100,25 @@ def score_encoding(run: Run) -> Encoding:
     return run.encoding
 
 
-def run_splits(run: Run, n_samples: int) -> dict[str, Tensor]:
-    """Equally many different grids of three kinds, int64 (n, D): train, held-out (valid, not in train), and cube.
+def run_splits(run: Run, n_samples: int, repeat: bool = False) -> dict[str, Tensor]:
+    """Equally many grids of three kinds, int64 (n, D): train, held-out (valid, not in train), and cube.
 
-    n is n_samples, or less where the training set or what the rule leaves out of it is smaller.
+    Args:
+        run: gives rule, training set and seed.
+        n_samples: n, or more where the training set or what the rule leaves out of it is smaller.
+        repeat: let a training set smaller than n_samples come again and again, in whole rounds; its mean is then exact,
+            and the other kinds, whose grids all differ, are sampled better.
 
     Raises:
-        ValueError: the training set holds the whole rule, or all of it but one grid.
+        ValueError: the training set has one grid, or holds the whole rule, or all of it but one grid.
     """
     splits = comparison_splits(run, n_samples)
-    n = min(len(splits.get("held-out", [])), len(splits["train"]))
-    if n < 2:
+    size, spare = len(splits["train"]), len(splits.get("held-out", []))
+    n = min(size, spare)
+    if repeat and spare > size > 0:
+        n = spare - spare % size
+        splits["train"] = splits["train"].repeat(n // size, 1)
+    if min(size, n) < 2:
         raise ValueError(
             f"{run.path}: fewer than 2 valid grids in, or left out of, a training set of {run.config.n_train}"
         )
@@ -153,7 +161,7 @@ def sigma_colour(k: int, n: int) -> tuple[float, float, float, float]:
     return colormaps["viridis"](0.85 * k / max(1, n - 1))
 
 
-def outer_legend(figure: Figure, axes: Sequence[Axes], ncols: int = 3) -> None:
+def outer_legend(figure: Figure | SubFigure, axes: Sequence[Axes], ncols: int = 3) -> None:
     """The labels of some axes, each once, below the figure."""
     entries: dict[str, Artist] = {}
     for ax in axes:

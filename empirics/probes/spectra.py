@@ -170,18 +170,18 @@ def run_errors(
         run: of a DiT.
         sigmas: noise standard deviations, in data units.
         steps: by default all that are kept.
-        n_images: images of each split and sigma: as many different grids as there are, then more noise for each.
+        n_images: images of each split and sigma, each with its own noise; a smaller training set comes again, in as
+            many whole rounds as fit. Its samples are then all that there are, and standard errors a little too wide.
         optima: see `over_run`.
 
     Returns:
         The columns of `dsm_errors` with denoiser and step; splits train, held-out and cube.
     """
-    splits = run_splits(run, n_images)
-    n_noise = max(1, round(n_images / len(splits["train"])))
+    splits = run_splits(run, n_images, repeat=True)
     encoding, seed = score_encoding(run), run.config.seed
 
     def probe(net: Denoiser) -> pd.DataFrame:
-        return dsm_errors(net, splits, sigmas, encoding, n_noise, random_stream(seed, "spectra"))
+        return dsm_errors(net, splits, sigmas, encoding, generator=random_stream(seed, "spectra"))
 
     return over_run(run, probe, steps, optima)
 

@@ -68,6 +68,16 @@ def test_splits_are_equally_many_and_of_their_kind(dit_run):
     assert not train & {tuple(x) for x in splits["held-out"].tolist()}
 
 
+def test_a_small_training_set_comes_in_whole_rounds(dit_run):
+    """16 training samples; 48 other valid grids."""
+    for n_samples, rounds in ((20, 1), (32, 2), (47, 2), (100, 3)):
+        splits = phases.run_splits(dit_run, n_samples, repeat=True)
+        assert {len(x) for x in splits.values()} == {16 * rounds}
+        assert torch.equal(splits["train"], splits["train"][:16].repeat(rounds, 1))
+        assert len({tuple(x) for x in splits["held-out"].tolist()}) == 16 * rounds
+    assert {len(x) for x in phases.run_splits(dit_run, 5, repeat=True).values()} == {5}
+
+
 def test_what_cannot_be_probed_is_refused(dit_run, tmp_path):
     with pytest.raises(ValueError, match="optima must be among"):
         phases.over_run(dit_run, lambda net: pd.DataFrame(), steps=[10], optima=("best",))

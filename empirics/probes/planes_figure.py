@@ -1,0 +1,116 @@
+"""Heatmaps of score planes: a row a step or exact optimum, a column a sigma (Fig. 17, 18, 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..runs import Run
+from ..style import figure_style, new_figure
+from .phases import by_denoiser, phase_steps, run_title
+from .planes import CORNERS, mean_planes, training_share
+from .record import RunRecord, run_record
+
+Quantity = Literal["score", "displacement"]
+_MARKERS = {"a": "o", "b": "s", "c": "X", "d": "X"}
+WHAT = {
+    "score": r"score magnitude $|D(y) - y| / \sigma^2$ (per data unit)",
+    "displacement": "displacement D(y) - y from b towards a (1: the whole way)",
+}
+CORNERS_TEXT = "a training sample, b valid and novel, c and d invalid"
+
+
+def plot_planes(table: pd.DataFrame, run: Run, path: str | Path, quantity: Quantity = "displacement") -> None:
+    """Heatmaps of one quantity, mean over planes, as PNG or PDF by the path's suffix.
+
+    Args:
+        table: from `run_planes`.
+        run: gives the title and the names of the phases.
+        path: of the figure.
+        quantity: column of the table to draw.
+    """
+    means = mean_planes(table)
+    names = row_names(means, run_record(run))
+    sigmas = sorted(set(means["sigma"]))
+    with figure_style():
+        figure, axes = new_figure(len(names), len(sigmas), 1.6 * len(sigmas) + 1.0, 1.62 * len(names) + 1.2,
+                                  sharex=True, sharey=True)  # fmt: skip
+        draw_planes(figure, axes, means, quantity, training_share(table) if quantity == "displacement" else None)
+        for (first, *_), name in zip(axes, names, strict=True):
+            first.set_ylabel(name)
+        what = WHAT[quantity]
+        if quantity == "displacement":
+            what += "\n'to a': share of the square abcd drawn to a"
+        planes = f"mean over {table['plane'].nunique()} planes"
+        figure.suptitle(f"{what}\n{run_title(run)}; {planes}\n{CORNERS_TEXT}", fontsize=9)
+        figure.savefig(path)
+
+
+def row_names(means: pd.DataFrame, run: RunRecord) -> list[str]:
+    """A name for each denoiser of a table, in its order: the phase and step, or the optimum."""
+    phases = {step: phase for phase, step in phase_steps(run).items()}
+    names = []
+    for denoiser, step, _ in by_denoiser(means):
+        if step is None:
+            names.append(denoiser.replace(" optimum", "\noptimum"))
+        else:
+            names.append(f"{phases[step]}\nstep {step}" if step in phases else f"step {step}")
+    return names
+
+
+def draw_planes(
+    figure: Figure,
+    axes: Sequence[Sequence[Axes]],
+    means: pd.DataFrame,
+    quantity: Quantity,
+    shares: pd.DataFrame | None = None,
+    tops: pd.Series | None = None,
+) -> None:
+    """Heatmaps of one quantity with the corners marked, the zero of displacement in black, and a colour bar a column.
+
+    Args:
+        figure: of the axes.
+        axes: a row for each denoiser of the table in its order, a column for each sigma, ascending.
+        means: from `mean_planes`.
+        quantity: column of the table to draw.
+        shares: from `training_share`, written above each panel.
+        tops: largest value on the colour scale, indexed by sigma; by default the largest of the table.
+    """
+    drawn = {} if shares is None else {
+        (name, step): dict(zip(part["sigma"], part["share"], strict=True)) for name, step, part in by_denoiser(shares)
+    }  # fmt: skip
+    signed = quantity == "displacement"
+    for column, sigma in enumerate(sorted(set(means["sigma"]))):
+        level = means[means["sigma"] == sigma]
+        top = float(level[quantity].abs().max() if tops is None else tops.loc[sigma])
+        for row, (denoiser, step, part) in enumerate(by_denoiser(level)):
+            ax = axes[row][column]
+            grid = part.pivot(index="v", columns="u", values=quantity)
+            values = grid.to_numpy(float)
+            colours, low = ("PuOr_r", -top) if signed else ("viridis", 0.0)
+            mesh = ax.pcolormesh(
+                grid.columns, grid.index, values, cmap=colours, vmin=low, vmax=top, shading="gouraud", rasterized=True
+            )
+            if signed and values.min() < 0 < values.max():
+                ax.contour(grid.columns, grid.index, values, [0.0], colors="k", linewidths=0.8)
+            _mark_corners(ax)
+            title = [rf"$\sigma$ = {sigma:g}"] if row == 0 else []
+            if drawn:
+                title.append(f"to a: {100 * drawn[denoiser, step][sigma]:.0f}%")
+            ax.set_title("\n".join(title), fontsize=8, pad=3)
+        figure.colorbar(mesh, ax=[line[column] for line in axes], location="bottom", shrink=0.9, aspect=14)
+
+
+def _mark_corners(ax: Axes) -> None:
+    for name, (u, v) in CORNERS.items():
+        ax.plot(u, v, _MARKERS[name], color="white", markeredgecolor="black", markersize=6)
+        outside = (0.22 if u else -0.22, 0.22 if v else -0.22)
+        disc = {"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        ax.text(u + outside[0], v + outside[1], name, ha="center", va="center", fontsize=8, bbox=disc)
+    ax.set(aspect="equal", xticks=[], yticks=[])
+    ax.grid(False)

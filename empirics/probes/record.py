@@ -1,0 +1,69 @@
+"""What figures must know of a run beside their tables, kept as a row, so that they draw without the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..onsets import CLOCKS, Onset
+from ..runs import Run
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The scale and the clocks of one ended run.
+
+    Attributes:
+        rule, model, n_train, seed: of its config.
+        onsets: tau_rule and tau_mem, as `Run.onsets`.
+        checkpoint_steps: training steps whose weights are kept.
+    """
+
+    rule: str
+    model: str
+    n_train: int
+    seed: int
+    onsets: Mapping[str, Onset]
+    checkpoint_steps: tuple[int, ...]
+
+
+def run_record(run: Run | RunRecord) -> RunRecord:
+    """The record of an ended run; a record itself as it is.
+
+    Raises:
+        ValueError: the run has not ended.
+    """
+    if isinstance(run, RunRecord):
+        return run
+    config = run.config
+    steps = tuple(run.checkpoint_steps)
+    return RunRecord(config.rule, config.model, config.n_train, config.seed, run.onsets, steps)
+
+
+def record_table(record: RunRecord) -> pd.DataFrame:
+    """The record as one row: its fields, and each clock's ends in NAME_lower and NAME_upper (inf when censored)."""
+    ends: dict[str, float] = {}
+    for name in CLOCKS:
+        onset = record.onsets[name]
+        ends |= {f"{name}_lower": onset.lower, f"{name}_upper": onset.upper}
+    fields = {name: getattr(record, name) for name in ("rule", "model", "n_train", "seed")}
+    return pd.DataFrame([{**fields, **ends, "checkpoint_steps": list(record.checkpoint_steps)}])
+
+
+def read_record(table: pd.DataFrame) -> RunRecord:
+    """The record that `record_table` made a row of.
+
+    Raises:
+        ValueError: not exactly one row.
+    """
+    if len(table) != 1:
+        raise ValueError(f"a record is a table of one row, got {len(table)}")
+    row = table.iloc[0]
+    onsets = {}
+    for name in CLOCKS:
+        lower, upper = float(row[f"{name}_lower"]), float(row[f"{name}_upper"])
+        onsets[name] = Onset(upper, lower, upper, upper == float("inf"))
+    steps = tuple(int(step) for step in row["checkpoint_steps"])
+    return RunRecord(str(row["rule"]), str(row["model"]), int(row["n_train"]), int(row["seed"]), onsets, steps)
