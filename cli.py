@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import itertools
+import os
 import sys
+import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +74,7 @@ class RunCommand:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineCommand:
-    """Chance memorization of a rule, exact: how often a sampler that never saw the training set reproduces it."""
+    """Chance memorization: how often a sampler that never saw them repeats samples."""
 
     rule: tyro.conf.Positional[str]
     """the rule, such as parity:6x6,G=3"""
@@ -90,7 +96,7 @@ class BaselineCommand:
 
 @dataclasses.dataclass(frozen=True)
 class DeriveCommand:
-    """Derive an optimal denoiser symbolically, and prove it equal to the posterior mean on small cases."""
+    """Derive an optimal denoiser by computer algebra, and prove it on small cases."""
 
     name: tyro.conf.Positional[str]
     """parity, count or permutation"""
@@ -106,7 +112,7 @@ class DeriveCommand:
 
 @dataclasses.dataclass(frozen=True)
 class FitCommand:
-    """Fit a scaling law, onset = c * x^exponent, to a table of censored onsets, yours or `twoclocks run`'s."""
+    """Fit a scaling law, onset = c * x^exponent, to anyone's table of onsets."""
 
     table: tyro.conf.Positional[Path]
     """CSV with columns ONSET_lower, ONSET_upper (steps; upper is inf when never reached), x, by..., seed"""
@@ -144,9 +150,11 @@ class FitCommand:
 
 @dataclasses.dataclass(frozen=True)
 class SweepCommand:
-    """Train every run of a grid. Runs that have ended are kept, interrupted ones resumed, failed ones tried again.
+    """Train every run of a grid.
 
-    The same command continues a sweep that was interrupted.
+    Runs that have ended are kept, interrupted ones resumed, failed ones tried again:
+
+    the same command continues a sweep that was interrupted.
     """
 
     grid: tyro.conf.Positional[str]
@@ -192,7 +200,7 @@ class SweepCommand:
 
 @dataclasses.dataclass(frozen=True)
 class ReportCommand:
-    """Write one self-contained page on all runs of a folder: claims, clocks, scaling laws, and every run's curve."""
+    """Write one page about a folder of runs: claims, clocks, fits, every run's curve."""
 
     folder: tyro.conf.Positional[Path]
     """searched for runs at any depth"""
@@ -207,7 +215,7 @@ class ReportCommand:
 
 @dataclasses.dataclass(frozen=True)
 class CompareCommand:
-    """Compare what a run has learned with the exact optima of its rule and of its training set, at each checkpoint."""
+    """Compare what a run has learned with the exact optima, at each checkpoint."""
 
     run: tyro.conf.Positional[Path]
     """folder of a run"""
@@ -236,7 +244,7 @@ class CompareCommand:
 
 @dataclasses.dataclass(frozen=True)
 class DissectCommand:
-    """Look into a run from every side: comparison with the exact optima, states, losses, landscapes. Takes minutes."""
+    """Draw every probe of a run: states, losses, landscapes, basins. Takes minutes."""
 
     run: tyro.conf.Positional[Path]
     """folder of a run that has ended"""
@@ -254,7 +262,7 @@ class DissectCommand:
 
 @dataclasses.dataclass(frozen=True)
 class FigureCommand:
-    """Draw the figures of arXiv:2605.10019 from this package's measurements, as PNG and PDF."""
+    """Draw the figures of arXiv:2605.10019 as measured by this package, PNG and PDF."""
 
     figures: tyro.conf.Positional[tuple[str, ...]]
     """numbers from 1 to 28, or all"""
@@ -304,18 +312,54 @@ def show_clocks(runs: list[Run], out: Path) -> None:
     print(f"\nfigure: {figure}\nruns:   {', '.join(str(run.path) for run in runs)}")
 
 
+DESCRIPTION = """When does a model learn the rule, and when does it copy its training set?
+
+-v before a command shows the traceback of an error; --version the version.
+
+Shell completion: twoclocks --tyro-print-completion bash (or zsh, tcsh).
+
+Exit status: 0 done, 1 some runs failed, 2 bad input (one line), 130 interrupted."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit status: 0 done, 2 a bad argument or input (one line on standard error), 130 interrupted."""
+    """Entry point; `DESCRIPTION` lists the exit statuses."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    verbose = arguments[:1] == ["-v"]
+    arguments = arguments[verbose:]
+    if arguments == ["--version"]:
+        print(f"twoclocks {version('twoclocks')}")
+        return
     try:
-        command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=arguments, prog="twoclocks")
-        command(arguments[1:])
+        _parse(arguments)(arguments[1:])
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except (ValueError, OSError) as fault:
-        print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
+        if verbose:
+            traceback.print_exc()
+        else:
+            print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("twoclocks: interrupted; continue with --resume and the same --out", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _parse(arguments: list[str]) -> Callable[[list[str]], None]:
+    """The command that the arguments ask for; ValueError, in one line, for arguments that ask for none."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, args=arguments, prog="twoclocks", description=DESCRIPTION
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise  # --help
+        _, *lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()]  # without the box's title
+        started = itertools.dropwhile(lambda line: not line, lines)
+        fault = itertools.takewhile(bool, started)  # up to the next rule
+        raise ValueError(f"{' '.join(fault).rstrip('.')}; see twoclocks --help") from None
 
 
 def _new_folder(name: str) -> Path:

@@ -1,9 +1,13 @@
 """The command line: one line and exit status 2 for a bad request, a table and a figure for a good one."""
 
+import subprocess
+import sys
+from importlib.metadata import version
+
 import pytest
 
 import twoclocks as tc
-from twoclocks.cli import main
+from twoclocks.cli import COMMANDS, main
 
 TINY = ["--rule", "parity:2x4,G=4", "--model", "gpt-nano", "--n-train", "8", "--steps", "12", "--batch-size", "8"]
 TINY += ["--n-eval", "16", "--eval-first", "6"]
@@ -109,3 +113,53 @@ def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
     assert "exponent" in capsys.readouterr().out
     assert figure.stat().st_size > 10_000
     assert "No such file" in failing(capsys, "fit", str(tmp_path / "absent.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--lr", "abc"], "--lr: could not convert string to float: 'abc'"),
+        (["run", "--precision", "fp64"], "Expected one of ('fp32', 'bf16')"),
+        (["nonsense"], "nonsense"),
+        ([], "Expected one of {run, sweep,"),
+        (["baseline"], "the rule, such as parity:6x6,G=3"),
+    ],
+)
+def test_arguments_that_ask_for_nothing_known_are_told_in_one_line(arguments, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("twoclocks: ")
+    assert told in said
+
+
+def test_v_shows_the_traceback(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["-v", "figure", "29"])
+    assert ended.value.code == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"twoclocks {version('twoclocks')}\n"
+
+
+def test_help_fits_80_columns(capsys):
+    for command in ("", *COMMANDS):
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split(), "--help"])
+        assert not ended.value.code
+        lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("usage:")]
+        assert max(map(len, lines)) <= 82
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path):
+    code = "import sys; from twoclocks.cli import main; main(['--tyro-print-completion', 'bash'])"
+    run = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{code}" | head -n 1'], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    assert run.stdout.count("\n") == 1
