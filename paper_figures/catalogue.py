@@ -65,6 +65,7 @@ def dissected(preset: Preset, architecture: Architecture) -> list[RunConfig]:
             rule=f"parity:{preset.shape},G={architecture.group_size}",
             model=architecture.sizes[0],
             n_train=architecture.reference_n,
+            steps=architecture.dissected_steps,
             checkpoint_ratio=1.0,
         )
     ]

@@ -28,6 +28,8 @@ class Architecture:
     """in place of the paper's N = 4096"""
     group_size: int
     """group size of the run that is dissected (the paper: 3)"""
+    dissected_steps: int
+    """steps of that run, enough to copy in earnest"""
     sweep_group_size: int
     """group size of the learning-rate and weight-decay sweeps (the paper: 6)"""
     sweep_n: int
@@ -100,6 +102,7 @@ def _paper() -> Preset:
         capacity_group_sizes=(2, 3, 4, 6),
         reference_n=4096,
         group_size=3,
+        dissected_steps=1_000_000,
         sweep_group_size=6,
         sweep_n=4096,
         steps_per_sample=0,
@@ -112,6 +115,7 @@ def _paper() -> Preset:
         base=replace(dit.base, model="gpt-mini"),
         sizes=("gpt-mini", "gpt-nano", "gpt-micro", "gpt-small"),
         min_steps=100_000,
+        dissected_steps=100_000,
         weight_decays=(0.0, 1e-3, 1e-2, 1e-1, 1.0),
     )
     return Preset(
@@ -144,13 +148,14 @@ def _binary_rules(rows: int, columns: int) -> tuple[str, ...]:
 def _laptop() -> Preset:
     """Two cores: 4x6 grids, the two smallest models, N in place of the paper's divided by 64."""
     dit = Architecture(
-        base=replace(QUICK["dit"], n_eval=512, eval_ratio=1.2),
+        base=replace(QUICK["dit"], n_eval=512, eval_ratio=1.2, ema_halflife=200),
         sizes=("dit-nano", "dit-micro"),
         n_train=(24, 48, 96, 192),
         capacity_n_train=(24, 48, 96),
         capacity_group_sizes=(2, 3),
         reference_n=96,
         group_size=3,
+        dissected_steps=16_000,
         sweep_group_size=3,
         sweep_n=48,
         steps_per_sample=80,
@@ -166,6 +171,7 @@ def _laptop() -> Preset:
         capacity_n_train=(64, 128, 256, 512, 1024),
         reference_n=256,
         group_size=3,
+        dissected_steps=1000,
         sweep_group_size=3,
         sweep_n=256,
         steps_per_sample=2,
@@ -201,6 +207,7 @@ def _smoke() -> Preset:
             capacity_n_train=(8, 16),
             capacity_group_sizes=(2,),
             reference_n=8,
+            dissected_steps=40,
             sweep_n=8,
             steps_per_sample=2,
             min_steps=30,

@@ -230,8 +230,8 @@ def plot_completions(table: pd.DataFrame, run: Run | RunRecord, path: str | Path
     with figure_style():
         figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
         for column, split in enumerate(splits):
-            for row, outcome in enumerate(("same", "any")):
-                draw_completions(axes[row][column], table, run, split, outcome)
+            draw_completions(axes[0][column], table, run, split, "same")
+            draw_completions(axes[1][column], table, run, split, "any")
             n = table.loc[table["split"] == split, "n"].iloc[0]
             axes[0][column].set_title(f"prefixes of {n} {split} samples")
             axes[1][column].set_xlabel("cells given")
