@@ -16,9 +16,12 @@ Data = Mapping[str, pd.DataFrame]
 """Tables by name; what `compute` of a figure returns and `plot` draws."""
 
 
+RESULTS = Path(__file__).parent / "results"
+
+
 def results_folder(preset: str, number: int) -> Path:
     """Where the committed data of a figure lie."""
-    return Path(__file__).parent / "results" / preset / f"fig{number:02d}"
+    return RESULTS / preset / f"fig{number:02d}"
 
 
 def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, command: str) -> None:
