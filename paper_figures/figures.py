@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..empirics import Run, RunConfig
+from ..empirics.allocator import keep_freed_memory
 from ..empirics.style import figure_style
 from .catalogue import trained
 from .presets import Preset, preset
@@ -93,6 +94,7 @@ def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bo
     """Train every run that the figures need, each once, then compute and keep each figure's tables."""
     needed = {number: module.configs(scale) for number, module in modules.items()}
     runs = trained([config for configs in needed.values() for config in configs], scale, progress)
+    keep_freed_memory()
     for number in tqdm(modules, desc="measuring", unit="figure", disable=not progress):
         started = time.monotonic()
         own = [runs[config] for config in needed[number]]

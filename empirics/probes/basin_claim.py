@@ -17,16 +17,14 @@ from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
 from ..statistics.resampling import percentile_interval, stratified_weights
 from ..style import COLOURS, figure_style, new_figure
 from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, return_fractions
+from .claim_parts import bootstrap_weights, compared_text, onset_of_draws, same_time, together
 from .phases import LEARNED, by_denoiser, mark_clocks, outer_legend, run_title
-from .record import RunRecord, run_record
-
-AROUND = 1.5
-"""Expansion around tau_rule is looked for from this factor before it to this factor after it."""
+from .record import RULE_HALF, RunRecord, run_record
 
 STATEMENT = "basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on"
 TEST = (
-    "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors); "
-    "larger p of expansion and dominance (t-tests over anchors)"
+    "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors; p: t-test); over "
+    "tau_rule, the step at which returns of novel valid grids are half way from the cube's to the rule's optimum"
 )
 
 
@@ -51,7 +49,7 @@ def basin_ratios(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.D
         freedom = (a + b) ** 2 / (a**2 / (len(train) - 1) + b**2 / (len(novel) - 1)) if a + b else 1.0
         means = float(train["fraction"].mean()), float(novel["fraction"].mean())
         p_value = _p_above(means[0] - means[1], a + b, freedom)
-        rows.append((denoiser, step, *means, *_ratio(train, novel, n_boot, seed, paired=False), p_value))
+        rows.append((denoiser, step, *means, *_ratio(train, novel, n_boot, seed), p_value))
     columns = ["denoiser", "step", "train", "novel_valid", "ratio", "low", "high", "p_value"]
     return pd.DataFrame(rows, columns=columns).astype({"step": "Int64"})
 
@@ -59,15 +57,14 @@ def basin_ratios(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.D
 def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 2000, seed: int = 0) -> ClaimVerdict:
     """C7: basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on.
 
-    Expansion: the fraction of noisy novel valid grids that return to themselves, at the first kept step a factor
-    AROUND after tau_rule (but not beyond the window) over that at the last one as far before it, or the farthest kept
-    where there is none, with the same noise at both (paired t-test over anchors). Dominance: the
-    ratio of `basin_ratios` at every kept step from tau_mem on; the weakest counts. Both must hold; either counts as
-    refuted when its ratio's whole interval lies below `NEGLIGIBLE_RATIO` and it is not significantly above 1.
+    Expansion: the ratio of `expansion_onset` to tau_rule lies within a factor `SAME_TIME` of 1 wherever in their
+    intervals the two onsets are; it is refuted when it lies beyond wherever they are. Dominance: the ratio of
+    `basin_ratios` at every kept step from tau_mem on, where the weakest counts, is significantly above 1; it is refuted
+    when its whole interval lies below `NEGLIGIBLE_RATIO` and it is not. Both must hold.
 
     Args:
-        table: from `run_basins`.
-        onsets: the run's clocks, ``run.onsets``.
+        table: from `run_basins`, with the cube and the rule optimum.
+        onsets: the run's clocks, ``run.onsets``; with those of `RunRecord` the note compares with half accuracy too.
         n_boot: bootstrap draws of anchors.
         seed: of the bootstrap.
 
@@ -78,31 +75,26 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
     learned = table[table["denoiser"] == LEARNED]
     steps = np.array(sorted(set(learned["step"])), dtype=float)
     rule, mem = onsets["tau_rule"], onsets["tau_mem"]
-    before, after, late = steps[steps <= rule.lower], steps[steps >= rule.upper], steps[steps >= mem.upper]
-    needed = {"before tau_rule": before, "from tau_rule on": after, "from tau_mem on": late}
-    if missing := [name for name, found in needed.items() if not len(found)]:
-        reason = f"no weights kept {' or '.join(missing)}"
-        return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, reason)
+    late = steps[steps >= mem.upper]
+    needed = {"before tau_rule": steps[steps <= rule.lower], "from tau_mem on": late}
+    reasons = [f"no weights kept {name}" for name, found in needed.items() if not len(found)]
+    reasons += [f"no {name}" for name in _LEVELS if name not in set(table["denoiser"])]
+    if reasons:
+        return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, "; ".join(reasons))
 
-    window = after[after <= max(mem.lower, after[0])]
-    first = next((step for step in before[::-1] if step <= rule.lower / AROUND), before[0])
-    last = next((step for step in window if step >= rule.upper * AROUND), window[-1])
-    small, large = (_returns(learned[learned["step"] == step], "novel valid") for step in (first, last))
-    growth = _ratio(large, small, n_boot, seed, paired=True)
-    gain = large["fraction"] - small["fraction"]
-    p_growth = _p_above(float(gain.mean()), gain.var() / len(gain), len(gain) - 1)
-
+    expansion = expansion_onset(table, n_boot, seed)
     ratios = basin_ratios(table, n_boot, seed)
     by_step = ratios[ratios["denoiser"] == LEARNED].sort_values("step")
     from_mem = by_step[by_step["step"] >= late[0]]
     weakest = from_mem.loc[from_mem["ratio"].idxmin()]
     dominance = float(weakest["ratio"]), float(weakest["low"]), float(weakest["high"])
-    p_dominance = float(from_mem["p_value"].max())
+    p_value = float(from_mem["p_value"].max())
     begins = detect_onset(steps, (by_step["p_value"] < LEVEL).to_numpy().astype(float), 1.0, patience=2)
 
-    notes = [
-        f"returns of novel valid grids x{growth[0]:.3g} [{growth[1]:.3g}, {growth[2]:.3g}] (p = {p_growth:.2g}) "
-        f"from step {first:g} to {last:g}",
+    notes = [compared_text("valid basins expand", expansion, rule, "tau_rule")]
+    if RULE_HALF in onsets:
+        notes.append(compared_text("that is", expansion, onsets[RULE_HALF], "half rule accuracy"))
+    notes += [
         f"smallest ratio at step {int(weakest['step'])}; above 1 (p < {LEVEL:g}) from step {begins}, tau_mem {mem}",
         *(
             f"{row['denoiser']}: novel valid {row['novel_valid']:.2f}, ratio {row['ratio']:.3g}"
@@ -110,12 +102,27 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
         ),
         "one run: intervals over anchors and noise",
     ]
-    parts = [_decide(growth, p_growth), _decide(dominance, p_dominance)]
-    verdict: Verdict = "undecided"
-    if "not supported" in parts or parts == ["supported"] * 2:
-        verdict = min(parts)  # "not supported" sorts first
-    p_value = max(p_growth, p_dominance)
+    verdict = together([same_time(expansion, rule), _decide(dominance, p_value)])
     return ClaimVerdict("C7", STATEMENT, dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes))
+
+
+def expansion_onset(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> Onset:
+    """When basins of valid grids expand: their returns are half way from the cube optimum's to the rule optimum's.
+
+    Args:
+        table: from `run_basins`, with both optima.
+        n_boot: bootstrap draws of anchors, shared by all denoisers, whose noise is the same.
+        seed: of the bootstrap.
+
+    Returns:
+        The onset among the kept steps, as an interval that covers the evaluations and 95% of bootstrap draws.
+    """
+    novel = table[table["kind"] == "novel valid"]
+    hits = novel.groupby(["denoiser", "step", "anchor"], dropna=False)["itself"].sum().unstack()
+    learned = hits.loc[LEARNED].sort_index()
+    weights = bootstrap_weights(learned.shape[1], n_boot, seed)
+    level = sum(weights @ hits.loc[name].to_numpy(float).ravel() for name in _LEVELS) / len(_LEVELS)
+    return onset_of_draws(learned.index.to_numpy(float), weights @ learned.to_numpy(float).T >= level[:, None])
 
 
 def plot_basin_ratio(table: pd.DataFrame, run: Run, path: str | Path) -> None:
@@ -168,6 +175,9 @@ def draw_basin_ratio(axes: Sequence[Axes], table: pd.DataFrame, run: RunRecord) 
     return anchor_counts(return_fractions(table))
 
 
+_LEVELS = ("cube optimum", "rule optimum")
+
+
 def _returns(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """hits, draws and fraction of each anchor of a kind that return to it, over all sigmas, by anchor."""
     part = table[table["kind"] == kind].groupby("anchor")[["itself", "n_draws"]].sum()
@@ -176,11 +186,10 @@ def _returns(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     )
 
 
-def _ratio(over: pd.DataFrame, under: pd.DataFrame, n_boot: int, seed: int, paired: bool) -> tuple[float, float, float]:
+def _ratio(over: pd.DataFrame, under: pd.DataFrame, n_boot: int, seed: int) -> tuple[float, float, float]:
     """Ratio of fractions, each (k + 1/2) / (n + 1), with its 95% bootstrap interval over anchors."""
     rng = np.random.default_rng(seed)
-    weights = stratified_weights(np.zeros(len(over)), n_boot, rng)
-    others = weights if paired else stratified_weights(np.zeros(len(under)), n_boot, rng)
+    weights, others = (stratified_weights(np.zeros(len(part)), n_boot, rng) for part in (over, under))
 
     def level(returns: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
         return (weights @ returns["hits"].to_numpy() + 0.5) / (weights @ returns["draws"].to_numpy() + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,10 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from ..onsets import Onset, first_lasting
-from ..statistics.claims import ClaimVerdict, Verdict
-from ..statistics.resampling import percentile_interval, stratified_weights
+from ..statistics.claims import ClaimVerdict
+from ..statistics.resampling import percentile_interval
+from .claim_parts import bootstrap_weights, compared_text, interval_verdict, onset_of_draws, same_time, together
 from .phases import LEARNED
-from .spectra import GAP_SIGNIFICANCE
+from .record import RULE_HALF
+from .spectra import GAP_SIGNIFICANCE, gap_onsets, gap_table
 
 STATEMENT = (
     "the train / held-out loss gap opens first at noise scales of about 0.2 to 2; "
@@ -32,9 +33,6 @@ OPEN = 0.1
 
 SPLIT_OFF = 0.5
 """Cube samples have split off where their gap, summed over BAND, reaches this part of the rule optimum's."""
-
-SAME_TIME = 2.0
-"""Two onsets within this factor of each other count as one event."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def gap_opening(
     largest = values.reshape(-1, n)[values.mean(-1).argmax()]
     if stats.ttest_1samp(largest, 0, alternative="greater").pvalue >= GAP_SIGNIFICANCE:
         return None
-    means = np.moveaxis(values @ _weights(n, n_boot, seed).T, -1, 0) / n  # (draws, steps, sigmas), the data's own first
+    weights = bootstrap_weights(n, n_boot, seed)
+    means = np.moveaxis(values @ weights.T, -1, 0) / n  # (draws, steps, sigmas), the data's own first
     top = means.max((1, 2), keepdims=True)
     met = np.moveaxis((means >= level * top) & (top > 0), 1, -1)  # (draws, sigmas, steps)
     step, lower = first_lasting(steps, met, patience)
@@ -134,10 +133,7 @@ def cube_onset(gaps: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> Onset:
     Args: as `cube_share`.
     """
     steps, draws = _cube_shares(gaps, n_boot, seed)
-    step, lower = first_lasting(steps, draws >= SPLIT_OFF, patience=1)
-    first = float(np.quantile(lower, 0.025, method="lower"))
-    last = float(np.quantile(step, 0.975, method="higher"))
-    return Onset(float(step[0]), first, last, math.isinf(last))
+    return onset_of_draws(steps, draws >= SPLIT_OFF)
 
 
 def claim_gap(gaps: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 2000, seed: int = 0) -> ClaimVerdict:
@@ -150,7 +146,7 @@ def claim_gap(gaps: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 200
     Args:
         gaps: from `sample_gaps` of `run_errors`, with the rule optimum; with the training-cells optimum the note tells
             where the gap opens beyond what cell frequencies explain.
-        onsets: the run's clocks, ``run.onsets``.
+        onsets: the run's clocks, ``run.onsets``; with those of `RunRecord` the note compares with half accuracy too.
         n_boot: bootstrap draws of samples.
         seed: of the bootstrap.
 
@@ -160,22 +156,18 @@ def claim_gap(gaps: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 200
     """
     held_out = gaps[(gaps["split"] == "held-out") & (gaps["denoiser"] == LEARNED)]
     opening = gap_opening(held_out, n_boot=n_boot, seed=seed)
-    cube = cube_onset(gaps, n_boot, seed)
-    ratio = _ratio_interval(cube, onsets["tau_rule"])
+    cube, rule = cube_onset(gaps, n_boot, seed), onsets["tau_rule"]
     notes = ["no gap opens"]
     if opening:
-        notes = [f"opens in step {opening.onset}"]
+        notes = [f"opens in step {opening.onset}", f"significant first at {_first_significant(held_out)}"]
         if "training-cells optimum" in set(gaps["denoiser"]):
             beyond = gap_opening(gap_beyond_cells(gaps), n_boot=n_boot, seed=seed)
             notes.append(f"beyond cell frequencies it opens first at {opening_text(beyond)}")
-    notes += [
-        f"cube samples split off in step {cube}, tau_rule {onsets['tau_rule']}, ratio {ratio[0]:.2f} to {ratio[1]:.2f}",
-        "one run: intervals over samples",
-    ]
-    parts = [_part(opening.interval, BAND) if opening else "undecided", _part(ratio, (1 / SAME_TIME, SAME_TIME))]
-    verdict: Verdict = "undecided"
-    if "not supported" in parts or parts == ["supported"] * 2:
-        verdict = min(parts)  # "not supported" sorts first
+    notes.append(compared_text("cube samples split off", cube, rule, "tau_rule"))
+    if RULE_HALF in onsets:
+        notes.append(compared_text("that is", cube, onsets[RULE_HALF], "half rule accuracy"))
+    notes.append("one run: intervals over samples")
+    verdict = together([interval_verdict(opening.interval, BAND) if opening else "undecided", same_time(cube, rule)])
     estimate, interval = (opening.sigma, opening.interval) if opening else (None, None)
     return ClaimVerdict("C8", STATEMENT, estimate, interval, TEST, None, verdict, 1, "; ".join(notes))
 
@@ -186,6 +178,16 @@ def opening_text(opening: GapOpening | None) -> str:
         return "no noise scale"
     low, high = opening.interval
     return f"sigma = {opening.sigma:.2g} [{low:.2g}, {high:.2g}], step {opening.onset}"
+
+
+def _first_significant(gaps: pd.DataFrame) -> str:
+    """Where and when a gap is first significant, which depends on how many samples there are."""
+    found = {sigma: onset for sigma, onset in gap_onsets(gap_table(gaps)).items() if not onset.censored}
+    first = min(found.values(), key=lambda onset: onset.upper, default=None)
+    if first is None:
+        return "no noise scale"
+    sigmas = [f"{sigma:.2g}" for sigma, onset in found.items() if onset.upper == first.upper]
+    return f"sigma = {', '.join(sigmas)}, step {first}"
 
 
 def _course(gaps: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -204,22 +206,5 @@ def _cube_shares(gaps: pd.DataFrame, n_boot: int, seed: int) -> tuple[np.ndarray
     steps, _, values = _course(cube[cube["denoiser"] == LEARNED])
     learned = values.sum(1)  # (T, n)
     exact = rule.groupby("sample")["gap"].sum().to_numpy(float)  # (n,)
-    weights = _weights(len(exact), n_boot, seed)
+    weights = bootstrap_weights(len(exact), n_boot, seed)
     return steps, (weights @ learned.T) / (weights @ exact)[:, None]
-
-
-def _weights(n: int, n_boot: int, seed: int) -> np.ndarray:
-    """Bootstrap weights of n samples (1 + n_boot, n); the first row is the data."""
-    return np.concatenate([np.ones((1, n)), stratified_weights(np.zeros(n), n_boot, np.random.default_rng(seed))])
-
-
-def _ratio_interval(over: Onset, under: Onset) -> tuple[float, float]:
-    """All that the ratio of two onsets can be; up to infinity where it is not known."""
-    low = over.lower / under.upper if math.isfinite(under.upper) else 0.0
-    return low, over.upper / under.lower if under.lower > 0 else math.inf
-
-
-def _part(interval: tuple[float, float], claimed: tuple[float, float]) -> Verdict:
-    if claimed[0] <= interval[0] and interval[1] <= claimed[1]:
-        return "supported"
-    return "not supported" if interval[0] > claimed[1] or interval[1] < claimed[0] else "undecided"

@@ -32,6 +32,9 @@ PHASE_STYLES = {  # colour and line style
     AFTER: (COLOURS["memorization"], "-"),
 }
 
+_CLOCK_LABELS = {"tau_rule": ("rule", r"$\tau_{rule}$"), "tau_mem": ("memorization", r"$\tau_{mem}$")}
+_CLOSE = 3.0  # clocks within this factor of each other have labels that overlap in a narrow panel
+
 
 def phase_steps(run: Run | RunRecord) -> dict[str, int]:
     """The kept step that stands for each phase of an ended run, in order of training; a phase never reached is absent.
@@ -148,12 +151,14 @@ def run_title(run: Run | RunRecord) -> str:
 
 def mark_clocks(ax: Axes, run: Run | RunRecord, labels: bool = True) -> None:
     """Both clocks of a run as vertical lines on an axis of training steps, with labels above it (title pad 15)."""
-    for name, colour, symbol in (("tau_rule", "rule", r"$\tau_{rule}$"), ("tau_mem", "memorization", r"$\tau_{mem}$")):
-        onset = run.onsets[name]
-        if not onset.censored:
-            ax.axvline(onset.upper, color=COLOURS[colour], lw=0.9)
-            if labels:
-                ax.annotate(symbol, (onset.upper, 1.01), xycoords=("data", "axes fraction"), ha="center")
+    known = {name: onset.upper for name, onset in run.onsets.items() if name in _CLOCK_LABELS and not onset.censored}
+    close = len(known) == 2 and max(known.values()) < _CLOSE * min(known.values())
+    for name, step in known.items():
+        colour, symbol = _CLOCK_LABELS[name]
+        ax.axvline(step, color=COLOURS[colour], lw=0.9)
+        if labels:  # side by side where they would overlap
+            side = "center" if not close else "right" if step == min(known.values()) else "left"
+            ax.annotate(symbol, (step, 1.01), xycoords=("data", "axes fraction"), ha=side)
 
 
 def sigma_colour(k: int, n: int) -> tuple[float, float, float, float]:

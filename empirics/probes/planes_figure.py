@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -51,15 +51,21 @@ def plot_planes(table: pd.DataFrame, run: Run, path: str | Path, quantity: Quant
         figure.savefig(path)
 
 
-def row_names(means: pd.DataFrame, run: RunRecord) -> list[str]:
-    """A name for each denoiser of a table, in its order: the phase and step, or the optimum."""
-    phases = {step: phase for phase, step in phase_steps(run).items()}
+def row_names(means: pd.DataFrame, run: RunRecord, phases: Mapping[str, int] | None = None) -> list[str]:
+    """A name for each denoiser of a table, in its order: the phase and step, or the optimum.
+
+    Args:
+        means: from `mean_planes`.
+        run: gives `phase_steps`.
+        phases: steps of more phases, by name; they come first.
+    """
+    named = {step: phase for phase, step in [*phase_steps(run).items(), *(phases or {}).items()]}
     names = []
     for denoiser, step, _ in by_denoiser(means):
         if step is None:
             names.append(denoiser.replace(" optimum", "\noptimum"))
         else:
-            names.append(f"{phases[step]}\nstep {step}" if step in phases else f"step {step}")
+            names.append(f"{named[step]}\nstep {step}" if step in named else f"step {step}")
     return names
 
 

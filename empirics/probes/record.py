@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..onsets import CLOCKS, Onset
+from ..onsets import CLOCKS, Onset, detect_onset
 from ..runs import Run
+
+RULE_HALF = "rule_half"
+"""Onset of a rule accuracy of a half: the middle of rule learning, where tau_rule waits for nine tenths."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class RunRecord:
 
     Attributes:
         rule, model, n_train, seed: of its config.
-        onsets: tau_rule and tau_mem, as `Run.onsets`.
+        onsets: tau_rule and tau_mem, as `Run.onsets`, and `RULE_HALF`.
         checkpoint_steps: training steps whose weights are kept.
     """
 
@@ -37,16 +40,17 @@ def run_record(run: Run | RunRecord) -> RunRecord:
     """
     if isinstance(run, RunRecord):
         return run
-    config = run.config
+    config, onsets, metrics = run.config, run.onsets, run.metrics
+    if len(metrics):  # a run that diverged at once has none
+        onsets[RULE_HALF] = detect_onset(metrics["step"].to_numpy(), metrics["rule_accuracy"].to_numpy(), 0.5)
     steps = tuple(run.checkpoint_steps)
-    return RunRecord(config.rule, config.model, config.n_train, config.seed, run.onsets, steps)
+    return RunRecord(config.rule, config.model, config.n_train, config.seed, onsets, steps)
 
 
 def record_table(record: RunRecord) -> pd.DataFrame:
-    """The record as one row: its fields, and each clock's ends in NAME_lower and NAME_upper (inf when censored)."""
+    """The record as one row: its fields, and each onset's ends in NAME_lower and NAME_upper (inf when censored)."""
     ends: dict[str, float] = {}
-    for name in CLOCKS:
-        onset = record.onsets[name]
+    for name, onset in record.onsets.items():
         ends |= {f"{name}_lower": onset.lower, f"{name}_upper": onset.upper}
     fields = {name: getattr(record, name) for name in ("rule", "model", "n_train", "seed")}
     return pd.DataFrame([{**fields, **ends, "checkpoint_steps": list(record.checkpoint_steps)}])
@@ -62,7 +66,7 @@ def read_record(table: pd.DataFrame) -> RunRecord:
         raise ValueError(f"a record is a table of one row, got {len(table)}")
     row = table.iloc[0]
     onsets = {}
-    for name in CLOCKS:
+    for name in (*CLOCKS, *([RULE_HALF] if f"{RULE_HALF}_lower" in table else [])):
         lower, upper = float(row[f"{name}_lower"]), float(row[f"{name}_upper"])
         onsets[name] = Onset(upper, lower, upper, upper == float("inf"))
     steps = tuple(int(step) for step in row["checkpoint_steps"])

@@ -114,7 +114,7 @@ def noise_band_figure(bands: pd.DataFrame, counts: pd.DataFrame, run: RunRecord)
                     ax.axhline(level, color=colour, ls=style, lw=1, label=f"{optimum}, {name}")
         least, most = float(learned["loss"].min()), float(part["loss"].max())
         if most > 5 * least:
-            ax.set(yscale="log", ylim=(max(1e-4, least / 1.5), 1.5 * most))
+            ax.set(yscale="log", ylim=(max(1e-5, least / 1.5), 1.5 * most))
         ax.set(xscale="log", xlabel="training step")
         states.set_title(rf"loss at $\sigma$ in {band[0]:g} to {band[1]:g}", pad=15)
         mark_clocks(states, run)
@@ -165,7 +165,10 @@ def _draw_gap_map(
     reach = max(float(np.abs(grid.to_numpy()).max()), 1e-9)
     norm = SymLogNorm(reach / 50, vmin=-reach, vmax=reach)
     mesh = ax.pcolormesh(_edges(steps), _edges(sigmas), grid.to_numpy(), cmap="RdBu_r", norm=norm, rasterized=True)
-    figure.colorbar(mesh, ax=ax, label="held-out less train loss, per dimension")
+    powers = [10.0**k for k in range(-9, 3) if reach / 50 <= 10.0**k <= reach]
+    ticks = [-p for p in powers[::-1]] + [0.0, *powers]
+    bar = figure.colorbar(mesh, ax=ax, ticks=ticks, label="held-out less train loss, per dimension")
+    bar.ax.minorticks_off()
     onsets = {sigma: onset for sigma, onset in gap_onsets(table).items() if not onset.censored}
     ax.plot([o.upper for o in onsets.values()], list(onsets), "ko", markersize=4, label="significant from here")
     if opening is not None:

@@ -39,13 +39,15 @@ def runs(offset: float = 3.0, window: float = 0.5, dit_n: tuple[int, ...] = (64,
 def basins(late: float) -> pd.DataFrame:
     """Returns to 40 anchors of each kind; novel grids return from tau_rule on, training samples more so late."""
     levels = {10: (0.1, 0.1), 20: (0.5, 0.5), 40: (0.5, 0.5), 80: (late, 0.2), 160: (late, 0.2)}
+    optima = [("cube optimum", None, (0.1, 0.1)), ("rule optimum", None, (0.5, 0.5))]
+    courses = [*(("learned", step, pair) for step, pair in levels.items()), *optima]
     rng = np.random.default_rng(0)
     return pd.concat(
         pd.DataFrame(
-            {"denoiser": "learned", "step": pd.array([step] * 40, dtype="Int64"), "kind": kind, "sigma": 1.0,
+            {"denoiser": name, "step": pd.array([step] * 40, dtype="Int64"), "kind": kind, "sigma": 1.0,
              "anchor": range(40), "n_draws": 6, "itself": rng.binomial(6, level, 40)}
         )
-        for step, pair in levels.items()
+        for name, step, pair in courses
         for kind, level in zip(("train", "novel valid"), pair, strict=True)
     )  # fmt: skip
 

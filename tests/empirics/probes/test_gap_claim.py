@@ -124,10 +124,14 @@ def test_memory_at_intermediate_noise_after_the_rule_supports_the_claim():
     assert verdict.n_runs == 1
     assert 0.2 <= verdict.ci[0] <= verdict.estimate <= verdict.ci[1] <= 2
     assert "opens in step (80, 160]" in verdict.note
-    assert "split off in step (20, 40], tau_rule (20, 40], ratio 0.50 to 2.00" in verdict.note
+    assert "split off in step (20, 40], 0.5 to 2 times tau_rule (20, 40]" in verdict.note
     shares = gap_claim.cube_share(table).set_index("step")
     assert shares.loc[20, "high"] < 0.3
     assert shares.loc[40, "low"] == pytest.approx(1)
+    assert "significant first at sigma = " in verdict.note
+    assert "half rule accuracy" not in verdict.note
+    half = CLOCKS | {"rule_half": tc.Onset(20.0, 10.0, 20.0, False)}
+    assert "that is in step (20, 40], 1 to 4 times half rule accuracy (10, 20]" in gap_claim.claim_gap(table, half).note
     unclear = gap_claim.claim_gap(table, {"tau_rule": tc.Onset(20.0, 15.0, 20.0, False)})
     assert unclear.verdict == "undecided"  # the cube's onset is 1 to 2.7 times tau_rule
 

@@ -17,6 +17,8 @@ def test_a_record_returns_from_parquet(dit_run, tmp_path):
     again = record.read_record(pd.read_parquet(tmp_path / "run.parquet"))
     assert again == made
     assert record.run_record(made) is made
+    accuracy = dit_run.metrics["rule_accuracy"]
+    assert made.onsets[record.RULE_HALF] == tc.detect_onset(dit_run.metrics["step"], accuracy, 0.5)
     assert phases.phase_steps(again) == phases.phase_steps(dit_run)
     assert phases.run_title(again) == phases.run_title(dit_run) == "dit-nano, parity:2x4,G=4, N = 16, seed 0"
 
@@ -25,6 +27,7 @@ def test_a_censored_clock_stays_censored():
     never = tc.Onset(np.inf, 80.0, np.inf, True)
     made = record.RunRecord("latin:3", "dit-nano", 4, 1, {"tau_rule": never, "tau_mem": never}, ())
     table = record.record_table(made)
+    assert "rule_half_lower" not in table
     assert record.read_record(table) == made
     with pytest.raises(ValueError, match="keeps no weights"):
         phases.phase_steps(made)

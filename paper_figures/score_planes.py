@@ -1,0 +1,156 @@
+"""Figures 17, 18 and 19: planes of the score through a training sample a, a valid novel b, and invalid c and d."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..empirics import Run
+from ..empirics.probes.phases import LEARNED, Optimum, run_title
+from ..empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
+from ..empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
+from ..empirics.probes.record import read_record, run_record
+from ..empirics.statistics.resampling import percentile_interval, stratified_weights
+from .presets import Preset
+from .score_tables import QUANTIZED, compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
+from .store import Data
+
+BESIDE: dict[str, tuple[Optimum, Optimum]] = {
+    "early": ("cube optimum", "rule optimum"),
+    "mid": ("rule optimum", "training-set optimum"),
+    "late": ("rule optimum", "training-set optimum"),
+}
+"""The exact denoisers that a stage is drawn with: what it comes from and what it goes to."""
+
+INTERMEDIATE = (0.3, 1.5)
+"""What counts as intermediate noise, in data units."""
+
+Estimate = tuple[float, float, float]
+"""With its 95% interval."""
+
+
+def plane_tables(preset: Preset, run: Run, stage: str) -> dict[str, pd.DataFrame]:
+    """The tables of one stage.
+
+    Returns:
+        planes: score and displacement over u and v, mean over planes. shares: `plane_shares`. corners: by plane, the
+        score magnitude at the valid corners and at the invalid ones. tops: the largest of each quantity by sigma, over
+        all stages, so that their colours mean the same. phases: `paper_phases`. run: `record_table`.
+    """
+    table = planes(preset, run)
+    means = mean_planes(table)
+    tops = means.assign(displacement=means["displacement"].abs()).groupby("sigma")[["score", "displacement"]].max()
+    phases, chosen = paper_phases(run_record(run), run.state_counts), stage_steps(run)[stage]
+    if stage == "early" and QUANTIZED in phases:  # not the last before tau_rule, which is much like the first after it
+        chosen = sorted({chosen[0], phases[QUANTIZED], chosen[-1]})
+    mine, means = (
+        part[part["step"].isin(chosen) | part["denoiser"].isin(BESIDE[stage])].reset_index(drop=True)
+        for part in (table, means)
+    )
+    return {
+        "planes": compact(means),
+        "shares": compact(plane_shares(mine)),
+        "corners": compact(corner_scores(mine)),
+        "tops": tops.reset_index(),
+        "phases": phase_table(phases),
+        "run": record(run),
+    }
+
+
+def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Score magnitude at the corners: mean of a and b (valid), and of c and d (invalid).
+
+    Returns:
+        One row a denoiser, step, sigma and plane: valid, invalid.
+
+    Raises:
+        ValueError: the corners are not among the points.
+    """
+    keys = ["denoiser", "step", "sigma", "plane"]
+    sides = []
+    for name, corners in (("valid", "ab"), ("invalid", "cd")):
+        at = pd.concat([table[table["u"].eq(CORNERS[k][0]) & table["v"].eq(CORNERS[k][1])] for k in corners])
+        if at.empty:
+            raise ValueError("no point lies on a corner; the points of a side must be 4 k + 1")
+        sides.append(at.groupby(keys, sort=False, dropna=False)["score"].mean().rename(name))
+    return pd.concat(sides, axis=1).reset_index()
+
+
+def planes_figure(data: Data, stage: str) -> Figure:
+    """Score magnitude and displacement, a column a sigma; a row a step of the stage, then the optima beside it."""
+    run, means = read_record(data["run"]), data["planes"]
+    names, half = row_names(means, run, read_phases(data["phases"])), means["sigma"].nunique()
+    figure = Figure(figsize=(3.0 * half + 1.4, 1.62 * len(names) + 1.7))
+    axes = figure.subplots(len(names), 2 * half, sharex=True, sharey=True, squeeze=False).tolist()
+    tops = data["tops"].set_index("sigma")
+    left, right = ([row[:half] for row in axes], [row[half:] for row in axes])
+    draw_planes(figure, left, means, "score", tops=tops["score"])
+    draw_planes(figure, right, means, "displacement", training_share(data["shares"]), tops["displacement"])
+    for (first, *_), name in zip(axes, names, strict=True):
+        first.set_ylabel(name)
+    n = data["shares"]["plane"].nunique()
+    figure.suptitle(
+        f"{stage.capitalize()} training: {run_title(run)}; mean over {n} planes; {CORNERS_TEXT}\n"
+        f"left: {WHAT['score']}; right: {WHAT['displacement']}, 'to a': share of the square abcd drawn to a",
+        fontsize=9,
+    )
+    return figure
+
+
+def learned_steps(table: pd.DataFrame) -> list[int]:
+    """The steps of the stage, in order."""
+    return sorted(int(step) for step in table.loc[table["denoiser"] == LEARNED, "step"].unique())
+
+
+def corner_ratio(corners: pd.DataFrame, denoiser: str, step: int | None = None, n_boot: int = 2000) -> Estimate:
+    """Score magnitude at invalid over valid corners at intermediate noise: geometric mean over sigmas.
+
+    1 where all four corners are alike, as for a net that knows no rule. The interval is a bootstrap over planes.
+    """
+    rows = _intermediate(_of(corners, denoiser, step))
+    valid, invalid = (rows.pivot(index="sigma", columns="plane", values=side).to_numpy(float) for side in _SIDES)
+    n = valid.shape[1]
+    weights = np.concatenate([np.ones((1, n)), _weights(n, n_boot)])
+    with np.errstate(divide="ignore"):
+        draws = np.exp((np.log(weights @ invalid.T) - np.log(weights @ valid.T)).mean(1))
+    return float(draws[0]), *percentile_interval(draws[1:])
+
+
+def share_at(shares: pd.DataFrame, step: int) -> pd.Series:
+    """The share of each plane that is drawn to the training sample at a step, mean over intermediate noise."""
+    return _intermediate(_of(shares, LEARNED, step)).groupby("plane")["share"].mean()
+
+
+def share_elsewhere(shares: pd.DataFrame, step: int) -> pd.Series:
+    """`share_at`, mean over the other sigmas."""
+    rows = _of(shares, LEARNED, step)
+    return rows[~rows["sigma"].between(*INTERMEDIATE)].groupby("plane")["share"].mean()
+
+
+def mean_over_planes(values: pd.Series, n_boot: int = 2000) -> Estimate:
+    """A mean with its 95% bootstrap interval over planes."""
+    numbers = values.to_numpy(float)
+    return float(numbers.mean()), *percentile_interval(_weights(len(numbers), n_boot) @ numbers / len(numbers))
+
+
+def percent(estimate: Estimate) -> str:
+    """A share with its interval in words."""
+    value, low, high = (100 * x for x in estimate)
+    return f"{value:.0f}% [{low:.0f}, {high:.0f}]"
+
+
+_SIDES = ("valid", "invalid")
+
+
+def _of(table: pd.DataFrame, denoiser: str, step: int | None) -> pd.DataFrame:
+    rows = table[table["denoiser"] == denoiser]
+    return rows if step is None else rows[rows["step"] == step]
+
+
+def _intermediate(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["sigma"].between(*INTERMEDIATE)]
+
+
+def _weights(n: int, n_boot: int) -> np.ndarray:
+    return stratified_weights(np.zeros(n), n_boot, np.random.default_rng(0))
