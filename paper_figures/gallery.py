@@ -35,6 +35,8 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "twoclocks.paper_figures.gallery`.",
         "## The claims",
         claims_markdown(scale.name),
+        "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones: "
+        "read their verdicts as descriptions until runs of other seeds, judged by the same code, confirm them.",
         "## The figures",
     ]
     parts += [_entry(number, scale.name) for number in numbers]

@@ -132,7 +132,7 @@ class LocalProcesses(SlotExecutor):
         except BrokenProcessPool:
             with self._lock:
                 self._pids.discard(pid)
-            pool.shutdown(wait=False)
+            pool.shutdown()  # returns once the dead process has been collected
             raise LostWorker(f"the worker process {pid} was killed or crashed, perhaps for want of memory") from None
         except BaseException:
             self._give_back(pool, pid)
