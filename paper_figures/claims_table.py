@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pandas as pd
 
-from ..empirics import ClaimVerdict, Onset, claim_basins, claims_to_markdown
-from ..empirics.onsets import CLOCKS
+from ..empirics import ClaimVerdict, claims_to_markdown
 from ..empirics.probes import basin_claim, gap_claim
 from ..empirics.statistics.claims import (
     STATEMENTS,
@@ -18,7 +17,7 @@ from ..empirics.statistics.claims import (
     claim_rule_invariance,
     claim_window,
 )
-from . import claim_architectures
+from . import claim_architectures, fig15, fig16
 from .clock_statistics import tested
 from .store import Data, read_data, results_folder
 
@@ -27,9 +26,8 @@ Tables = Mapping[int, Data]
 """The tables of figures, by the figure's number; one that is missing has not been computed."""
 
 _RUNS = 10  # the figure whose runs span rules, N and sizes of both architectures
-_CLOCKS = 2  # the figure that has the clocks of the dissected run
-_BASINS = (16, 17, 18, 19)
-_GAPS = (15, 14, 13)
+_BASINS = 16
+_GAPS = 15
 _BY_ARCHITECTURE: dict[str, Callable[[pd.DataFrame], ClaimVerdict]] = {
     "C1": claim_rule_complexity,
     "C2": claim_capacity,
@@ -47,7 +45,7 @@ def claims_markdown(preset_name: str) -> str:
 def committed_tables(preset_name: str) -> dict[int, dict[str, pd.DataFrame]]:
     """The committed tables of the figures that the claims are read from."""
     tables = {}
-    for number in (_CLOCKS, _RUNS, *_GAPS, *_BASINS):
+    for number in (_RUNS, _GAPS, _BASINS):
         folder = results_folder(preset_name, number)
         if any(folder.glob("*.parquet")):
             tables[number] = read_data(folder)
@@ -62,18 +60,15 @@ def evaluate(tables: Tables) -> list[ClaimVerdict]:
     runs = tables.get(_RUNS, {}).get("runs")
     verdicts = [verdict for name in _BY_ARCHITECTURE for verdict in _by_architecture(name, runs)]
     verdicts.append(_architectures(runs))
-    onsets = _clocks(tables)
-    basins = _find(tables, _BASINS, {"denoiser", "step", "kind", "anchor", "itself", "n_draws"})
-    gaps = _find(tables, _GAPS, {"denoiser", "step", "split", "sigma", "sample", "gap"})
-    for name, statement, table, claim in (
-        ("C7", basin_claim.STATEMENT, basins, claim_basins),
-        ("C8", gap_claim.STATEMENT, gaps, gap_claim.claim_gap),
+    for name, statement, number, claim in (
+        ("C7", basin_claim.STATEMENT, _BASINS, fig16.claim),
+        ("C8", gap_claim.STATEMENT, _GAPS, fig15.claim),
     ):
-        if table is None or onsets is None:
+        if number not in tables:
             verdicts.append(_missing(name, statement))
             continue
         try:
-            verdicts.append(claim(table, onsets))
+            verdicts.append(claim(tables[number]))
         except ValueError as fault:
             verdicts.append(replace(_missing(name, statement), note=str(fault)))
     return verdicts
@@ -98,24 +93,3 @@ def _architectures(runs: pd.DataFrame | None) -> ClaimVerdict:
 
 def _missing(name: str, statement: str) -> ClaimVerdict:
     return ClaimVerdict(name, statement, None, None, "", None, "undecided", 0, NOT_MEASURED)
-
-
-def _find(tables: Tables, numbers: Collection[int], columns: Collection[str]) -> pd.DataFrame | None:
-    """The first table of these figures that has these columns."""
-    for number in numbers:
-        for table in tables.get(number, {}).values():
-            if set(columns) <= set(table.columns):
-                return table
-    return None
-
-
-def _clocks(tables: Tables) -> dict[str, Onset] | None:
-    """The clocks of the dissected DiT run."""
-    single = tables.get(_CLOCKS, {}).get("single")
-    if single is None or single.empty:
-        return None
-    onsets = {}
-    for name in CLOCKS:
-        lower, upper = (float(single[f"{name}_{end}"].iloc[0]) for end in ("lower", "upper"))
-        onsets[name] = Onset(upper, lower, upper, upper == float("inf"))
-    return onsets

@@ -8,11 +8,19 @@ import pytest
 from synthetic_runs import onset_rows
 
 import twoclocks as tc
+from twoclocks.empirics.probes.record import RunRecord, record_table
 from twoclocks.paper_figures import claims_table, store
 from twoclocks.paper_figures.claim_architectures import claim_architectures
 
-CLOCKS = pd.DataFrame(
-    {"tau_rule_lower": [10.0], "tau_rule_upper": [20.0], "tau_mem_lower": [40.0], "tau_mem_upper": [80.0]}
+RUN = record_table(
+    RunRecord(
+        "parity:4x6,G=2",
+        "dit-nano",
+        64,
+        0,
+        {"tau_rule": tc.Onset(20, 10, 20, False), "tau_mem": tc.Onset(80, 40, 80, False)},
+        (10, 20, 40, 80, 160),
+    )
 )
 
 
@@ -77,7 +85,11 @@ def by_name(tables: claims_table.Tables) -> dict[str, tc.ClaimVerdict]:
 
 
 def test_all_claims_are_supported_by_data_that_follow_them() -> None:
-    tables = {2: {"single": CLOCKS}, 10: {"runs": runs()}, 15: {"gaps": gaps(0.5)}, 16: {"basins": basins(0.9)}}
+    tables = {
+        10: {"runs": runs()},
+        15: {"gaps": gaps(0.5), "run": RUN},
+        16: {"basins": basins(0.9), "run": RUN},
+    }
     found = by_name(tables)
     assert list(found) == [
         *(f"C{k} {kind}" for k in range(1, 6) for kind in ("DiT", "GPT")),
@@ -92,10 +104,9 @@ def test_all_claims_are_supported_by_data_that_follow_them() -> None:
 
 def test_claims_are_refuted_by_data_that_contradict_them() -> None:
     tables = {
-        2: {"single": CLOCKS},
         10: {"runs": runs(window=0.01)},
-        15: {"gaps": gaps(4.0)},
-        16: {"basins": basins(0.1)},
+        15: {"gaps": gaps(4.0), "run": RUN},
+        16: {"basins": basins(0.1), "run": RUN},
     }
     found = by_name(tables)
     assert {found[name].verdict for name in ("C6", "C7", "C8")} == {"not supported"}
@@ -107,7 +118,7 @@ def test_missing_tables_are_said_to_be_missing() -> None:
     assert all(v.verdict == "undecided" and v.note == claims_table.NOT_MEASURED for v in nothing)
     gpt = runs()
     gpt = gpt[gpt["architecture"] == "gpt"].reset_index(drop=True)
-    some = by_name({10: {"runs": gpt}, 16: {"basins": basins(0.9)}})  # no clocks of the dissected run
+    some = by_name({10: {"runs": gpt}})
     assert some["C1 GPT"].verdict == "supported"
     assert {some[name].note for name in ("C1 DiT", "C6", "C7", "C8")} == {claims_table.NOT_MEASURED}
 
@@ -115,7 +126,7 @@ def test_missing_tables_are_said_to_be_missing() -> None:
 def test_tables_without_a_needed_optimum_say_so() -> None:
     without = gaps(0.5)
     without = without[without["denoiser"] == "learned"]
-    verdict = by_name({2: {"single": CLOCKS}, 15: {"gaps": without}})["C8"]
+    verdict = by_name({15: {"gaps": without, "run": RUN}})["C8"]
     assert verdict.verdict == "undecided"
     assert "rule optimum" in verdict.note
 
