@@ -43,6 +43,11 @@ def scaling(preset: Preset, architecture: Architecture) -> list[RunConfig]:
     ]
 
 
+def beyond(preset: Preset, architecture: Architecture) -> list[RunConfig]:
+    """Parity at the group sizes beyond reach, over the smaller N."""
+    return parity(preset, architecture, preset.large_group_sizes, architecture.capacity_n_train)
+
+
 def all_group_sizes(preset: Preset) -> tuple[int, ...]:
     """Group sizes within reach and beyond, ascending."""
     return (*preset.group_sizes, *preset.large_group_sizes)

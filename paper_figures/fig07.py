@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.style import COLOURS, new_figure
-from .catalogue import all_group_sizes, parity
+from .catalogue import beyond, parity
 from .curves import entries, scale_text
 from .endings import GROUP, SAMPLE, Level, draw_ending, draw_memorization, group_places, not_copied_skill
 from .presets import Preset
@@ -29,7 +29,7 @@ PAPER = (
 
 
 def configs(preset: Preset) -> list[RunConfig]:
-    return parity(preset, preset.dit, all_group_sizes(preset), preset.dit.n_train)
+    return [*parity(preset, preset.dit, preset.group_sizes, preset.dit.n_train), *beyond(preset, preset.dit)]
 
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from .across_n import dynamics_tables, plot_dynamics
-from .catalogue import parity
+from .catalogue import beyond
 from .presets import Preset
 from .store import Data
 from .verdicts import most_word, window_states
@@ -23,7 +23,7 @@ PAPER = (
 
 
 def configs(preset: Preset) -> list[RunConfig]:
-    return parity(preset, preset.dit, preset.large_group_sizes, preset.dit.n_train)
+    return beyond(preset, preset.dit)
 
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:

@@ -21,7 +21,7 @@ class Architecture:
     n_train: tuple[int, ...]
     """training-set sizes of the scaling figures"""
     capacity_n_train: tuple[int, ...]
-    """of them, those at which the larger sizes are trained too"""
+    """of them, those at which the larger sizes and the group sizes beyond reach are trained too"""
     capacity_group_sizes: tuple[int, ...]
     """group sizes at which they are"""
     reference_n: int
@@ -167,7 +167,7 @@ def _laptop() -> Preset:
         dit,
         base=replace(QUICK["gpt"], n_eval=512, eval_ratio=1.15),
         sizes=("gpt-nano", "gpt-micro", "gpt-mini"),
-        n_train=(64, 128, 256, 512, 1024),
+        n_train=(64, 128, 256, 512, 1024, 2048),
         capacity_n_train=(64, 128, 256, 512, 1024),
         reference_n=256,
         group_size=3,

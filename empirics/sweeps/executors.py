@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -155,6 +156,8 @@ class LocalProcesses(SlotExecutor):
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        resource_tracker.ensure_running()  # it would unblock the signal again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits this, and starts in silence
         # fork would copy the locks of torch's threads
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare_worker)
         try:

@@ -1,12 +1,11 @@
 """What the engine gains beside plain code: cached sampling, and runs side by side (steps: training_speed.py)."""
 
 import statistics
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from side_by_side import SideBySide
 
 import twoclocks as tc
 
@@ -44,48 +43,10 @@ def test_cached_sampling_against_the_plain_loop(benchmark, size):
     assert statistics.median(ratios) >= 3
 
 
-WORKER = """
-import sys, time
-import torch
-import twoclocks as tc
-from twoclocks.empirics.allocator import keep_freed_memory
-from twoclocks.empirics.data import training_set
-from twoclocks.empirics.engine import Engine
-
-torch.set_num_threads(1)
-keep_freed_memory()
-rule = tc.rule("parity:6x6,G=3")
-config = tc.RunConfig(rule=rule.spec, model="gpt-nano", batch_size=128, n_train=1024, lr=1e-3)
-engine = Engine(config, rule, training_set(rule, 1024, 0), None)
-engine.advance()
-print("ready", flush=True)
-for line in sys.stdin:
-    start = time.perf_counter()
-    for _ in range(60):
-        engine.advance()
-    print(time.perf_counter() - start, flush=True)
-"""
-
-
 def test_two_runs_side_by_side(benchmark):
-    start = [sys.executable, "-c", WORKER]
-    runs = [subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [run.stdout.readline() for run in runs] == ["ready\n"] * 2
-
-    def together(active):
-        """Seconds until each of these runs has made 60 steps."""
-        for run in active:
-            run.stdin.write("go\n")
-            run.stdin.flush()
-        return max(float(run.stdout.readline()) for run in active)
-
-    ratios = []
-    for _ in range(7):
-        alone = statistics.mean(together([run]) for run in runs)
-        ratios.append(2 * alone / together(runs))
-    benchmark.pedantic(together, args=(runs,), rounds=3)
-    for run in runs:
-        run.communicate()
+    with SideBySide() as pair:
+        ratios = [pair.gain() for _ in range(7)]
+        benchmark.pedantic(pair.together, rounds=3)
     benchmark.extra_info.update(
         peer="one run alone", ratio=round(statistics.median(ratios), 2), target="1.8 times the throughput on two cores"
     )

@@ -2,12 +2,11 @@
 
 import shutil
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from written_runs import write_many
 
 import twoclocks as tc
 
@@ -16,9 +15,6 @@ RUNS, EVALUATIONS = 2000, 60
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    sys.path.insert(0, str(Path(__file__).parents[1] / "empirics"))
-    from written_runs import write_many
-
     folder = tmp_path_factory.mktemp("many")
     write_many(folder, RUNS, EVALUATIONS)
     return folder

@@ -1,0 +1,63 @@
+"""The wheel: complete, and imported as itself wherever it is used."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("cli.py", "theory", "models", "empirics", "paper_figures")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_the_data_of_the_figures(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    tracked = subprocess.run(["git", "ls-files", *SOURCES], cwd=ROOT, check=True, capture_output=True, text=True)
+    kinds = (".py", ".pyi", ".html", ".css", ".js", ".parquet", ".json")
+    missing = [path for path in tracked.stdout.split() if path.endswith(kinds) and f"twoclocks/{path}" not in held]
+    assert not missing
+    assert "twoclocks/py.typed" in held
+    assert not any(path.startswith(("tests/", "theory/", "models/", "twoclocks/tests")) for path in held)
+
+
+@pytest.mark.slow
+def test_it_works_beside_packages_named_models_and_theory(site, tmp_path):
+    for name in ("models", "theory", "empirics", "paper_figures", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the wrong package')\n")
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    code = (
+        "import twoclocks as tc, pathlib; from twoclocks.paper_figures import figures;"
+        "print(pathlib.Path(tc.__file__).parent);"
+        "run = tc.train(tc.RunConfig(model='gpt-nano', rule='parity:2x6,G=2', n_train=16, steps=4, batch_size=8,"
+        " n_eval=8), 'run'); print(run.result['status']);"
+        "print(tc.chance_memorization(tc.rule('parity:6x6,G=3'), 4096))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    where, status, _ = done.stdout.split("\n", 2)
+    assert Path(where) == site / "twoclocks"
+    assert status == "finished"
+    command = [sys.executable, "-m", "twoclocks", "figure", "5", "--out", "drawn"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "drawn" / "fig05.png").stat().st_size > 10_000
