@@ -35,10 +35,10 @@ from .probes.states import StateRaster as StateRaster
 from .probes.states import state_raster as state_raster
 from .probes.states import transition_matrix as transition_matrix
 from .report.report import write_report as write_report
-from .runs import Run as Run
-from .runs import load_run as load_run
-from .runs_folder import load_metrics as load_metrics
-from .runs_folder import load_runs as load_runs
+from .runs.folder import load_metrics as load_metrics
+from .runs.folder import load_runs as load_runs
+from .runs.run import Run as Run
+from .runs.run import load_run as load_run
 from .state_counts import state_counts as state_counts
 from .statistics.cells_text import cells_to_latex as cells_to_latex
 from .statistics.cells_text import cells_to_markdown as cells_to_markdown

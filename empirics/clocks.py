@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from .objectives import loss_floors
 from .onsets import Onset
-from .runs import Run
+from .runs.run import Run
 from .style import COLOURS, figure_style, new_figure
 
 

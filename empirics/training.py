@@ -20,7 +20,7 @@ from .engine import Engine
 from .evaluation import Evaluator, generate
 from .objectives import BLOCK
 from .onsets import Onset, clock_onsets
-from .runs import Run, environment, load_run, onset_as_json, resolve_encoding
+from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""

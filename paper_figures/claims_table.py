@@ -17,8 +17,9 @@ from ..empirics.statistics.claims import (
     claim_rule_invariance,
     claim_window,
 )
-from . import claim_architectures, fig15, fig16
-from .clock_statistics import tested
+from . import fig15, fig16
+from .shared import claim_architectures
+from .shared.clock_statistics import tested
 from .store import Data, read_data, results_folder
 
 NOT_MEASURED = "not measured yet"

@@ -20,12 +20,12 @@ from ..empirics.evaluation import Evaluator, Generations
 from ..empirics.style import COLOURS
 from ..theory import rule
 from .catalogue import all_group_sizes, parity
-from .curves import scale_text
-from .endings import GROUP, SAMPLE, draw_ending, not_copied_skill
 from .presets import Preset
-from .run_tables import final_table
+from .shared.curves import scale_text
+from .shared.endings import GROUP, SAMPLE, draw_ending, not_copied_skill
+from .shared.run_tables import final_table
+from .shared.verdicts import spread_text, trend_word
 from .store import Data
-from .verdicts import spread_text, trend_word
 
 PAPER = (
     "Group parity at N = 4096: where DiT ends for each group size G, in accuracy and memorization, for whole samples "

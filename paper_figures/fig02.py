@@ -20,10 +20,10 @@ from ..empirics.statistics.claims import claim_capacity, claim_memorization_expo
 from ..empirics.statistics.runs_table import rule_complexity
 from ..empirics.style import COLOURS
 from .catalogue import dissected, parity, scaling
-from .clock_plots import draw_clocks, not_measured, onset_legend, step_axis
-from .clock_statistics import answer_of, estimate_text, tested
-from .clock_tables import curve_table, onset_table, rule_shape
 from .presets import Architecture, Preset
+from .shared.clock_plots import draw_clocks, not_measured, onset_legend, step_axis
+from .shared.clock_statistics import answer_of, estimate_text, tested
+from .shared.clock_tables import curve_table, onset_table, rule_shape
 from .store import Data
 
 PAPER = "G delays tau_rule, N scales tau_mem nearly linearly, model size shifts both; between them lies the window."

@@ -27,8 +27,8 @@ from ..empirics.probes.states import draw_raster, draw_windows
 from ..empirics.style import COLOURS
 from .catalogue import dissected
 from .presets import Preset
-from .rasters import novel_before_memorized, raster_columns, read_raster_columns, run_raster
-from .score_tables import (
+from .shared.rasters import novel_before_memorized, raster_columns, read_raster_columns, run_raster
+from .shared.score_tables import (
     COPYING,
     LEARNED_RULE,
     compact,
@@ -40,8 +40,8 @@ from .score_tables import (
     record,
     stage_steps,
 )
+from .shared.verdicts import LEVEL, Word, most_word, word
 from .store import Data
-from .verdicts import LEVEL, Word, most_word, word
 
 PAPER = (
     "Samples of fixed noises turn valid and novel, then memorized; with memorization the held-out loss leaves the "

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.objectives import loss_floors
 from ..empirics.style import COLOURS
-from .across_n import COLUMNS
 from .catalogue import matched
-from .curves import STYLES, entries, plot_seeds, ratio_axis, scale_text, seed_median, shade_window
-from .heatmaps import draw_heatmap
 from .presets import Preset
-from .run_tables import evaluations_table, runs_table
+from .shared.across_n import COLUMNS
+from .shared.curves import STYLES, entries, plot_seeds, ratio_axis, scale_text, seed_median, shade_window
+from .shared.heatmaps import draw_heatmap
+from .shared.run_tables import evaluations_table, runs_table
+from .shared.verdicts import clock_text, window_states, word
 from .store import Data
-from .verdicts import clock_text, window_states, word
 
 PAPER = (
     "DiT and GPT at G = 3, N = 4096 share the two clocks, with the window (accuracy > 0.9, memorization < 0.1) between "

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.style import new_figure
 from .catalogue import all_group_sizes
-from .montage import all_valid, count_text, draw_montage, sample_rows
 from .presets import Preset
+from .shared.montage import all_valid, count_text, draw_montage, sample_rows
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "One space of binary images holds qualitatively different constraints: group parity, exact-K, row-K, "

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.style import new_figure
-from .montage import all_valid, count_text, draw_montage, sample_rows
 from .presets import Preset
+from .shared.montage import all_valid, count_text, draw_montage, sample_rows
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "Structured categorical rules: rows that are permutations of six symbols, Latin squares of order 5 and 6, and 6x6 "

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.style import COLOURS, new_figure
 from .catalogue import beyond, parity
-from .curves import entries, scale_text
-from .endings import GROUP, SAMPLE, Level, draw_ending, draw_memorization, group_places, not_copied_skill
 from .presets import Preset
-from .run_tables import final_table
+from .shared.curves import entries, scale_text
+from .shared.endings import GROUP, SAMPLE, Level, draw_ending, draw_memorization, group_places, not_copied_skill
+from .shared.run_tables import final_table
+from .shared.verdicts import spread_text, trend_word
 from .store import Data
-from .verdicts import spread_text, trend_word
 
 PAPER = (
     "Final accuracy and memorization across G and N against two chance lines, a sampler of the true law and a uniform "

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.statistics.claims import claim_memorization_exponent
-from .across_n import dynamics_tables, plot_dynamics
 from .catalogue import parity
 from .presets import Preset
+from .shared.across_n import dynamics_tables, plot_dynamics
+from .shared.verdicts import Word, clock_text
 from .store import Data
-from .verdicts import Word, clock_text
 
 PAPER = (
     "G = 2, 3, 4, 6: memorization comes nearly in proportion to N, so that its curves fall together against passes "

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
-from .across_n import dynamics_tables, plot_dynamics
 from .catalogue import beyond
 from .presets import Preset
+from .shared.across_n import dynamics_tables, plot_dynamics
+from .shared.verdicts import most_word, window_states
 from .store import Data
-from .verdicts import most_word, window_states
 
 PAPER = (
     "G = 9, 12, 18, 36: with complex rules the window narrows and may vanish, as the rule comes no earlier than "

@@ -21,7 +21,8 @@ from ..empirics.statistics.claims import claim_memorization_exponent
 from ..empirics.statistics.runs_table import rule_complexity
 from ..empirics.style import COLOURS
 from .catalogue import scaling
-from .clock_plots import (
+from .presets import Preset
+from .shared.clock_plots import (
     DASHES,
     MARKERS,
     draw_onsets,
@@ -31,10 +32,9 @@ from .clock_plots import (
     plain_log_ticks,
     step_axis,
 )
-from .clock_statistics import answer_of, estimate_text, tested
-from .clock_tables import onset_table, rule_shape
-from .presets import Preset
-from .scaling_fits import POOLED, exponent_table, line_table
+from .shared.clock_statistics import answer_of, estimate_text, tested
+from .shared.clock_tables import onset_table, rule_shape
+from .shared.scaling_fits import POOLED, exponent_table, line_table
 from .store import Data
 
 PAPER = "tau_mem grows with N as a power law, with exponents of about 1 to 1.1 for every DiT and GPT size and G."

@@ -15,7 +15,7 @@ from ..empirics.probes.record import read_record, record_table, run_record
 from ..empirics.probes.states import draw_raster, draw_windows
 from .catalogue import dissected
 from .presets import Preset
-from .rasters import (
+from .shared.rasters import (
     CLAIMED,
     changes_text,
     changes_word,

@@ -24,12 +24,12 @@ from ..empirics.probes.nearest import (
 )
 from ..empirics.style import COLOURS, new_figure
 from .catalogue import parity
-from .clock_tables import median_onset
-from .curves import LineStyle, entries, plot_seeds, scale_text
 from .presets import Preset
-from .run_tables import runs_table
+from .shared.clock_tables import median_onset
+from .shared.curves import LineStyle, entries, plot_seeds, scale_text
+from .shared.run_tables import runs_table
+from .shared.verdicts import LEVEL, clock_text, word
 from .store import Data
-from .verdicts import LEVEL, clock_text, word
 
 PAPER = "Valid generations, those not memorized among them, move closer and closer to the training set before tau_mem."
 STYLES: dict[str, LineStyle] = {"all": "-", "valid": (0, (3, 2)), "novel": "-"}

@@ -21,7 +21,7 @@ from ..empirics.probes.spectra import sample_gaps, spectra_table
 from ..empirics.probes.spectra_figures import spectra_figure
 from .catalogue import dissected
 from .presets import Preset
-from .score_tables import (
+from .shared.score_tables import (
     COPYING,
     LEARNED_RULE,
     QUANTIZED,
@@ -32,8 +32,8 @@ from .score_tables import (
     read_phases,
     record,
 )
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "Before rule learning the losses on train, held-out and random cube samples hardly differ; after it the cube "

@@ -19,9 +19,9 @@ from ..empirics.probes.spectra import noise_bands, spectra_table
 from ..empirics.probes.spectra_figures import noise_band_figure
 from .catalogue import dissected
 from .presets import Preset
-from .score_tables import QUANTIZED, compact, loss_errors, paper_phases, record
+from .shared.score_tables import QUANTIZED, compact, loss_errors, paper_phases, record
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "At low noise the losses of all three splits collapse early, as the model learns to quantize; they part later, at "

@@ -20,9 +20,9 @@ from ..empirics.probes.record import read_record
 from ..empirics.probes.spectra import sample_gaps
 from ..empirics.probes.spectra_figures import condensation, gap_figure
 from .catalogue import dissected
-from .clock_statistics import answer_of, estimate_text
 from .presets import Preset
-from .score_tables import compact, loss_errors, record
+from .shared.clock_statistics import answer_of, estimate_text
+from .shared.score_tables import compact, loss_errors, record
 from .store import Data
 
 PAPER = (

@@ -18,9 +18,9 @@ from ..empirics.probes.phases import outer_legend, run_title
 from ..empirics.probes.record import read_record
 from ..empirics.probes.segments import ENDS, draw_segments
 from .catalogue import dissected
-from .clock_statistics import answer_of, estimate_text
 from .presets import Preset
-from .score_tables import basins, compact, record, segments
+from .shared.clock_statistics import answer_of, estimate_text
+from .shared.score_tables import basins, compact, record, segments
 from .store import Data
 
 PAPER = (

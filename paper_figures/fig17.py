@@ -17,9 +17,9 @@ from ..empirics.probes.record import read_record
 from ..empirics.statistics.claims import NEGLIGIBLE_RATIO
 from .catalogue import dissected
 from .presets import Preset
-from .score_planes import Estimate, corner_ratio, learned_steps, plane_tables, planes_figure
+from .shared.score_planes import Estimate, corner_ratio, learned_steps, plane_tables, planes_figure
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "Before rule learning the score has alike attractors at all vertices of the cube; after it begins, the valid "

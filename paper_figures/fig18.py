@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from .catalogue import dissected
 from .presets import Preset
-from .score_planes import learned_steps, mean_over_planes, percent, plane_tables, planes_figure, share_at
+from .shared.score_planes import learned_steps, mean_over_planes, percent, plane_tables, planes_figure, share_at
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "In the window the border between the basins of the training sample a and of its valid novel neighbour b stays "

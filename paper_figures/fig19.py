@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from .catalogue import dissected
 from .presets import Preset
-from .score_planes import (
+from .shared.score_planes import (
     learned_steps,
     mean_over_planes,
     percent,
@@ -22,8 +22,8 @@ from .score_planes import (
     share_at,
     share_elsewhere,
 )
+from .shared.verdicts import word
 from .store import Data
-from .verdicts import word
 
 PAPER = (
     "From memorization on the basin of the training sample a expands towards b until it dominates much of the plane, "

@@ -24,7 +24,7 @@ from ..empirics.probes.record import RunRecord, read_record, record_table, run_r
 from ..empirics.probes.states import draw_raster, draw_windows
 from .catalogue import dissected
 from .presets import Preset
-from .rasters import (
+from .shared.rasters import (
     changes_text,
     changes_word,
     claimed_changes,
@@ -32,9 +32,9 @@ from .rasters import (
     read_raster_columns,
     run_raster,
 )
-from .score_tables import compact
+from .shared.score_tables import compact
+from .shared.verdicts import Word, word
 from .store import Data
-from .verdicts import Word, word
 
 PAPER = "The GPT passes the same stages as the DiT: its samples come to obey the rule, then are memorized."
 MOST_PREFIXES = 512

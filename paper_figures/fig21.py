@@ -18,10 +18,10 @@ from ..empirics import Run, RunConfig
 from ..empirics.onsets import CLOCKS
 from ..empirics.statistics.claims import claim_rule_invariance
 from .catalogue import parity, rules
-from .clock_plots import draw_clocks, onset_legend
-from .clock_statistics import answer_of, clock_order, tested
-from .clock_tables import onset_table, rule_shape
 from .presets import Preset
+from .shared.clock_plots import draw_clocks, onset_legend
+from .shared.clock_statistics import answer_of, clock_order, tested
+from .shared.clock_tables import onset_table, rule_shape
 from .store import Data
 
 PAPER = (

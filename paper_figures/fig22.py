@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.style import COLOURS, new_figure
 from ..theory import rule as build_rule
-from .categorical import ENCODINGS, categorical_runs, family_name, scale
-from .clock_plots import DASHES, draw_seeds, ordered_colour, step_axis
-from .clock_statistics import clock_order
-from .clock_tables import curve_table, onset_table
-from .curves import entries
 from .presets import Preset
+from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
+from .shared.clock_plots import DASHES, draw_seeds, ordered_colour, step_axis
+from .shared.clock_statistics import clock_order
+from .shared.clock_tables import curve_table, onset_table
+from .shared.curves import entries
 from .store import Data
 
 PAPER = (

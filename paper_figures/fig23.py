@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.style import new_figure
-from .categorical import ENCODINGS, categorical_runs, family_name, scale
-from .clock_plots import draw_clocks, onset_legend
-from .clock_statistics import answer_of, clock_order, onset_ratio
-from .clock_tables import median_onset, onset_table
 from .presets import Preset
+from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
+from .shared.clock_plots import draw_clocks, onset_legend
+from .shared.clock_statistics import answer_of, clock_order, onset_ratio
+from .shared.clock_tables import median_onset, onset_table
 from .store import Data
 
 PAPER = (

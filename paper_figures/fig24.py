@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from .catalogue import learning_rates
-from .optimizer_sweeps import learning_rate_answer, plot_sweep, sweep_tables
 from .presets import Preset
+from .shared.optimizer_sweeps import learning_rate_answer, plot_sweep, sweep_tables
 from .store import Data
 
 PAPER = (

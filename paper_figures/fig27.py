@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from .catalogue import weight_decays
-from .optimizer_sweeps import plot_sweep, sweep_tables, weight_decay_answer
 from .presets import Preset
+from .shared.optimizer_sweeps import plot_sweep, sweep_tables, weight_decay_answer
 from .store import Data
 
 PAPER = (

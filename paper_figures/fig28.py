@@ -16,11 +16,11 @@ from matplotlib.lines import Line2D
 from ..empirics import Run, RunConfig, ema
 from ..empirics.style import COLOURS, new_figure
 from .catalogue import parity
-from .curves import STYLES, ratio_axis, seeds_text, shades
 from .presets import Preset
-from .run_tables import evaluations_table, runs_table
+from .shared.curves import STYLES, ratio_axis, seeds_text, shades
+from .shared.run_tables import evaluations_table, runs_table
+from .shared.verdicts import most_word
 from .store import Data
-from .verdicts import most_word
 
 PAPER = (
     "Matched GPT-mini and DiT-mini runs near the frontier of learnability: seeds of one configuration are consistent "

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..empirics import Run, RunConfig
-from ..empirics.runs import environment
+from ..empirics.runs.run import environment
 
 Data = Mapping[str, pd.DataFrame]
 """Tables by name; what `compute` of a figure returns and `plot` draws."""

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..runs import Run
+from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from .moves import telling
 from .splits import condensation_scale

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..onsets import detect_onset
-from ..runs import Run
+from ..runs.run import Run
 from .splits import condensation_scale
 
 N_BOOT = 2000

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ...theory import OptimalDenoiser
 from ...theory.dsm import check_sigmas
 from ..data import random_stream
-from ..runs import Run
+from ..runs.run import Run
 from .denoisers import compare_on, noisy_batches
 from .splits import comparison_splits, reference_laws
 from .tokens import compare_tokens_on, token_laws

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...theory import EmpiricalLaw, Law, LayeredAutomaton, NGramLaw, ProductLaw, Rule, condensation_sigma
 from ..data import random_stream, sample_distinct
-from ..runs import Run
+from ..runs.run import Run
 
 NGRAM_ORDERS = (1, 2)
 

@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from ..runs import Run
+from ..runs.run import Run
 from ..text_tables import plain_table
 from .moves import condensation_check, telling
 

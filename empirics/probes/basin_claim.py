@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ..onsets import Onset, detect_onset
-from ..runs import Run
+from ..runs.run import Run
 from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
 from ..statistics.resampling import percentile_interval, stratified_weights
 from ..style import COLOURS, figure_style, new_figure

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...theory import CubeLaw, Encoding, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ..data import hash_rows, occur, random_stream
-from ..runs import Run
+from ..runs.run import Run
 from ..sampling import sample_images, sigma_schedule
 from ..style import COLOURS, figure_style, new_figure
 from .phases import Optimum, mark_clocks, outer_legend, over_run, run_splits, run_title, score_encoding

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
-from ..runs import Run
+from ..runs.run import Run
 from ..statistics.claims import ClaimVerdict, claims_to_markdown
 from .basin_claim import basin_ratios, claim_basins, plot_basin_ratio
 from .basins import plot_basins, run_basins

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...theory import CubeLaw
 from ..data import hash_rows, occur, random_stream
-from ..runs import Run
+from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from .phases import mark_clocks, outer_legend, run_title
 from .record import RunRecord

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw
 from ...theory.dsm import Denoiser
 from ..comparison.splits import comparison_splits
-from ..runs import Run
+from ..runs.run import Run
 from ..style import COLOURS
 from .record import RunRecord, run_record
 

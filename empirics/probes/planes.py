@@ -13,7 +13,7 @@ from torch import Tensor
 from ...theory import Encoding, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ..data import random_stream
-from ..runs import Run
+from ..runs.run import Run
 from ..statistics.resampling import percentile_interval, stratified_weights
 from .neighbours import novel_neighbours
 from .phases import (

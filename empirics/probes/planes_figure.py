@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..runs import Run
+from ..runs.run import Run
 from ..style import figure_style, new_figure
 from .phases import by_denoiser, phase_steps, run_title
 from .planes import CORNERS, mean_planes, training_share

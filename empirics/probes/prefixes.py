@@ -17,7 +17,7 @@ from ...theory import EmpiricalLaw, Law
 from ..comparison.splits import comparison_splits
 from ..comparison.tokens import TokenModel
 from ..data import random_stream
-from ..runs import Run
+from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from .phases import AFTER, LEARNED, PHASE_STYLES, kept_steps, mark_clocks, outer_legend, phase_steps, run_title
 from .record import RunRecord

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..onsets import CLOCKS, Onset, detect_onset
-from ..runs import Run
+from ..runs.run import Run
 
 RULE_HALF = "rule_half"
 """Onset of a rule accuracy of a half: the middle of rule learning, where tau_rule waits for nine tenths."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...theory import Encoding
 from ...theory.dsm import Denoiser, check_sigmas
 from ..data import random_stream
-from ..runs import Run
+from ..runs.run import Run
 from ..statistics.resampling import percentile_interval, stratified_weights
 from ..style import figure_style, new_figure
 from .neighbours import hamming, invalid_neighbours, nearest_training, novel_neighbours

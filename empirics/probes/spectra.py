@@ -15,7 +15,7 @@ from ...theory.dsm import Denoiser, check_sigmas
 from ...theory.encodings import default_encoding
 from ..data import random_stream
 from ..onsets import Onset, detect_onset
-from ..runs import Run
+from ..runs.run import Run
 from .phases import LEARNED, OPTIMA, Optimum, by_denoiser, denoise, over_run, run_splits, score_encoding
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.1, 5, 15))

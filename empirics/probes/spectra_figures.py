@@ -12,7 +12,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from ...theory import condensation_sigma
-from ..runs import Run
+from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from .gap_claim import BAND, GapOpening, gap_opening, opening_text
 from .phases import LEARNED, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour

@@ -22,7 +22,7 @@ from ...theory.dsm import Denoiser
 from ..data import hash_rows, occur, random_stream
 from ..evaluation import Generations
 from ..onsets import Onset
-from ..runs import Run
+from ..runs.run import Run
 from ..sampling import Sampler, sample_images, sigma_schedule
 from ..style import COLOURS, figure_style
 from .phases import kept_steps, run_title

@@ -17,8 +17,8 @@ import pandas as pd
 
 from ..criteria import CRITERIA
 from ..onsets import CLOCKS
-from ..run_reading import config_kinds
-from ..runs_folder import RunsFolder
+from ..runs.folder import RunsFolder
+from ..runs.reading import config_kinds
 from .findings import IDENTITY, Findings, Scaling, differing_fields, group_size, setting_fields
 
 _RATIOS = tuple(f"{name}{end}" for name in ("rule_accuracy", "memorization") for end in ("", "_low", "_high"))

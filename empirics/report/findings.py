@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..onsets import CLOCKS
-from ..run_reading import config_kinds
+from ..runs.reading import config_kinds
 from ..statistics.claims import STATEMENTS, ClaimVerdict, evaluate_claims
 from ..statistics.runs_table import clocks_by_cell, rule_complexity
 from ..statistics.scaling import ScalingFit, fit_scaling

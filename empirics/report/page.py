@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from ..onsets import CLOCKS
-from ..run_reading import UNFINISHED
-from ..runs_folder import RunsFolder
+from ..runs.folder import RunsFolder
+from ..runs.reading import UNFINISHED
 from ..statistics.claims import ClaimVerdict
 from ..style import COLOURS
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ..criteria import CRITERIA
-from ..files import write_atomically
-from ..foreign_files import printable
-from ..run_reading import UNFINISHED, config_kinds
-from ..runs_folder import read_runs_folder
+from ..runs.files import write_atomically
+from ..runs.folder import read_runs_folder
+from ..runs.foreign_files import printable
+from ..runs.reading import UNFINISHED, config_kinds
 from ..statistics.cells_text import cells_to_markdown
 from ..statistics.claims import claims_to_markdown
 from ..text_tables import markdown_table

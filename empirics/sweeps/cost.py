@@ -18,7 +18,7 @@ from ..config import RunConfig
 from ..data import random_stream, training_set
 from ..engine import Engine
 from ..evaluation import Evaluator, generate
-from ..runs import resolve_encoding
+from ..runs.run import resolve_encoding
 from .folders import rule_size
 
 Clock = Callable[[], float]

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from ...theory import rule
 from ..config import RunConfig
-from ..files import DamagedFile, read_lines, read_symbols
-from ..runs import Run, load_run
-from ..runs_folder import QUARANTINE
+from ..runs.files import DamagedFile, read_lines, read_symbols
+from ..runs.folder import QUARANTINE
+from ..runs.run import Run, load_run
 
 LOCKS = ".locks"
 """Where a worker locks the run that it trains, beside the runs."""

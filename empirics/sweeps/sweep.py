@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...models import MODEL_NAMES
 from ...theory import rule
 from ..config import RunConfig
-from ..runs import Run, load_run, resolve_encoding
+from ..runs.run import Run, load_run, resolve_encoding
 from .cost import expected_cost
 from .executors import CannotStart, open_executor
 from .folders import ENDED, check_name, condition, difference, is_held, rule_size, run_name

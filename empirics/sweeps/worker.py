@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
-from ..files import DamagedFile, write_atomically
+from ..runs.files import DamagedFile, write_atomically
 from ..training import train
 from .folders import ENDED, condition, hold, quarantine
 

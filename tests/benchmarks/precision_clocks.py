@@ -18,7 +18,7 @@ from scipy import stats
 
 import twoclocks as tc
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.runs import environment
+from twoclocks.empirics.runs.run import environment
 from twoclocks.empirics.statistics.aft import CensoredRegression
 
 RESULTS = Path(__file__).parent / "results"

@@ -21,7 +21,7 @@ from side_by_side import SideBySide
 
 import twoclocks as tc
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.runs import environment
+from twoclocks.empirics.runs.run import environment
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = 1.8

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from twoclocks.empirics.runs import environment
+from twoclocks.empirics.runs.run import environment
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -24,7 +24,7 @@ import twoclocks as tc
 from twoclocks.empirics.allocator import keep_freed_memory
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.engine import Engine
-from twoclocks.empirics.runs import environment, resolve_encoding
+from twoclocks.empirics.runs.run import environment, resolve_encoding
 from twoclocks.models import SIZES
 
 RESULTS = Path(__file__).parent / "results"

@@ -15,8 +15,8 @@ import torch
 import twoclocks as tc
 from twoclocks.empirics import training
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.files import DamagedFile
 from twoclocks.empirics.objectives import loss_floors
+from twoclocks.empirics.runs.files import DamagedFile
 
 TINY = tc.RunConfig(
     rule="parity:2x4,G=4", model="gpt-nano", n_train=8, steps=120, batch_size=16, lr=2e-3, warmup=5, n_eval=32,
@@ -171,7 +171,7 @@ def test_no_intact_state_is_an_error_not_a_restart(interrupted):
 
 
 def test_a_state_of_another_model_is_refused(interrupted, tmp_path):
-    from twoclocks.empirics.files import read_tensors, write_tensors
+    from twoclocks.empirics.runs.files import read_tensors, write_tensors
 
     for step in interrupted.state_steps:
         path = interrupted.path / "checkpoints" / f"state-{step:010d}.safetensors"
@@ -199,7 +199,7 @@ def test_a_truncated_last_line_is_made_again(interrupted, finished):
 def test_a_full_disk_stops_with_a_clear_error_and_resumes(tmp_path, finished, monkeypatch):
     import errno
 
-    from twoclocks.empirics import files
+    from twoclocks.empirics.runs import files
 
     flush, calls = os.fsync, []
 

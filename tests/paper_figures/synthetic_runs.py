@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twoclocks.paper_figures.clock_tables import IDENTITY
+from twoclocks.paper_figures.shared.clock_tables import IDENTITY
 
 GRID = 1.15
 """Ratio of the steps of successive evaluations."""

@@ -10,7 +10,7 @@ from synthetic_runs import onset_rows
 import twoclocks as tc
 from twoclocks.empirics.probes.record import RunRecord, record_table
 from twoclocks.paper_figures import claims_table, store
-from twoclocks.paper_figures.claim_architectures import claim_architectures
+from twoclocks.paper_figures.shared.claim_architectures import claim_architectures
 
 RUN = record_table(
     RunRecord(

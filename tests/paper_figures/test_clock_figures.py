@@ -12,11 +12,11 @@ import pytest
 from synthetic_runs import curve_rows, onset_rows
 
 from twoclocks.empirics.style import figure_style
-from twoclocks.paper_figures.clock_statistics import clock_order, later_at_top, onset_ratio, valley
-from twoclocks.paper_figures.clock_tables import median_onset, middles
 from twoclocks.paper_figures.figures import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
-from twoclocks.paper_figures.scaling_fits import POOLED, exponent_table, line_table
+from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, valley
+from twoclocks.paper_figures.shared.clock_tables import median_onset, middles
+from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table
 
 Setting = Mapping[str, Any]
 NUMBERS = (2, 10, 21, 22, 23, 24, 25, 26, 27)

@@ -19,10 +19,10 @@ from twoclocks.empirics import Run, RunConfig, load_run, train
 from twoclocks.empirics.onsets import clock_onsets
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig01, fig04, fig05, fig06, fig07, fig08, fig09, fig28
-from twoclocks.paper_figures.endings import not_copied_skill
 from twoclocks.paper_figures.presets import Preset, preset
-from twoclocks.paper_figures.run_tables import evaluations_table, final_table, runs_table
-from twoclocks.paper_figures.verdicts import clock_text, most_word, window_states
+from twoclocks.paper_figures.shared.endings import not_copied_skill
+from twoclocks.paper_figures.shared.run_tables import evaluations_table, final_table, runs_table
+from twoclocks.paper_figures.shared.verdicts import clock_text, most_word, window_states
 from twoclocks.theory import rule as build_rule
 from twoclocks.theory.memorization import binomial_interval, memorization_test
 

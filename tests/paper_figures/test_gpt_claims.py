@@ -10,8 +10,8 @@ import pytest
 
 import twoclocks as tc
 from twoclocks.empirics.state_counts import check_counts, ratios
-from twoclocks.paper_figures.gpt_claims import RESULTS, configs
-from twoclocks.paper_figures.gpt_claims_report import RUN, write_report
+from twoclocks.paper_figures.studies.gpt_claims import RESULTS, configs
+from twoclocks.paper_figures.studies.gpt_claims_report import RUN, write_report
 
 DATA = ("runs.csv", "evaluations.csv", "diversity.csv", "provenance.json")
 

@@ -19,14 +19,14 @@ from twoclocks.empirics.probes.states import STATES
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig03, fig11, fig12, fig20
 from twoclocks.paper_figures.presets import preset
-from twoclocks.paper_figures.rasters import (
+from twoclocks.paper_figures.shared.rasters import (
     claimed_changes,
     novel_before_memorized,
     raster_columns,
     read_raster_columns,
     run_raster,
 )
-from twoclocks.paper_figures.score_tables import paper_phases, phase_table, stage_steps
+from twoclocks.paper_figures.shared.score_tables import paper_phases, phase_table, stage_steps
 
 STEPS = (10, 20, 40, 80, 160, 320, 640)
 AMBIGUOUS, VIOLATING, NOVEL, MEMORIZED = range(4)
@@ -89,7 +89,7 @@ def test_only_novelty_before_the_end_counts_as_the_path_to_memorization():
 
 def test_the_raster_of_a_run_is_made_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("twoclocks.paper_figures.rasters.state_raster", lambda run, n: calls.append((run, n)))
+    monkeypatch.setattr("twoclocks.paper_figures.shared.rasters.state_raster", lambda run, n: calls.append((run, n)))
     one, other = object(), object()
     for run, n in ((one, 3), (one, 3), (other, 3), (one, 4)):
         run_raster(run, n)

@@ -20,7 +20,7 @@ from twoclocks.cli import main
 from twoclocks.empirics.criteria import CRITERIA
 from twoclocks.empirics.report.data import embed, natural
 from twoclocks.empirics.report.findings import find, setting_fields
-from twoclocks.empirics.runs_folder import read_runs_folder
+from twoclocks.empirics.runs.folder import read_runs_folder
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{data}}</title>"
 

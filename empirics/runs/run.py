@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..models import build_model
-from ..models.layers import set_precision
-from ..theory import Encoding, Rule, chance_memorization, rule
-from .config import RunConfig
-from .evaluation import Generations
+from ...models import build_model
+from ...models.layers import set_precision
+from ...theory import Encoding, Rule, chance_memorization, rule
+from ..config import RunConfig
+from ..evaluation import Generations
 from .files import (
     DamagedFile,
     append_line,
@@ -33,8 +33,8 @@ from .files import (
     write_symbols,
     write_tensors,
 )
-from .onsets import Onset, find_onsets
-from .state_counts import state_counts
+from ..onsets import Onset, find_onsets
+from ..state_counts import state_counts
 
 FORMAT = 1
 

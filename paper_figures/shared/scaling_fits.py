@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..empirics import ScalingFit, fit_scaling
+from ...empirics import ScalingFit, fit_scaling
 
 POOLED = "all"
 """In the column `rule` of an exponent that several rules share, and in `model` likewise."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..empirics import Run, find_onsets
-from ..empirics.onsets import CLOCKS
-from ..empirics.statistics.runs_table import architecture
+from ...empirics import Run, find_onsets
+from ...empirics.onsets import CLOCKS
+from ...empirics.statistics.runs_table import architecture
 
 IDENTITY = ("architecture", "model", "rule", "n_train", "seed")
 """Columns that tell the runs of a figure apart, with those of the config that it varies besides."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
 from .clock_statistics import Ratio, clock_order, onset_ratio
 from .clock_tables import known
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..empirics import (
+from ...empirics import (
     CRITERIA,
     cells_to_latex,
     cells_to_markdown,
@@ -26,12 +26,12 @@ from ..empirics import (
     onset_bootstrap,
     permutation_control,
 )
-from ..empirics.data import training_set
-from ..empirics.onsets import CLOCKS
-from ..empirics.state_counts import STATES
-from ..empirics.style import figure_style, new_figure
-from ..empirics.text_tables import markdown_table
-from ..theory import rule as build_rule
+from ...empirics.data import training_set
+from ...empirics.onsets import CLOCKS
+from ...empirics.state_counts import STATES
+from ...empirics.style import figure_style, new_figure
+from ...empirics.text_tables import markdown_table
+from ...theory import rule as build_rule
 
 RUN = ["rule", "model", "n_train", "seed"]
 
@@ -60,8 +60,9 @@ def write_report(results: Path) -> None:
     (results / "scaling.tex").write_text(fit.to_latex() + "\n")
     sections = [
         "# Both clocks of GPT-nano on group parity",
-        f"`python -m twoclocks.paper_figures.gpt_claims`: {facts['runs']} runs, {facts['training_seconds']} s of "
-        f"training on one thread each; every config in `runs.csv`; versions `{json.dumps(facts)}`.",
+        f"`python -m twoclocks.paper_figures.studies.gpt_claims`: {facts['runs']} runs, "
+        f"{facts['training_seconds']} s of training on one thread each; every config in `runs.csv`; versions "
+        f"`{json.dumps(facts)}`.",
         f"## Claims\n\n{claims_to_markdown(evaluate_claims(runs))}",
         "## tau_mem against N",
         f"{fit.to_markdown()}\n\n```\n{fit.summary()}\n```\n\n![tau_mem against N](scaling.png)",

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..empirics import Run
-from ..empirics.probes.phases import LEARNED, Optimum, run_title
-from ..empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
-from ..empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
-from ..empirics.probes.record import read_record, run_record
-from ..empirics.statistics.resampling import percentile_interval, stratified_weights
-from .presets import Preset
+from ...empirics import Run
+from ...empirics.probes.phases import LEARNED, Optimum, run_title
+from ...empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
+from ...empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
+from ...empirics.probes.record import read_record, run_record
+from ...empirics.statistics.resampling import percentile_interval, stratified_weights
+from ..presets import Preset
+from ..store import Data
 from .score_tables import QUANTIZED, compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
-from .store import Data
 
 BESIDE: dict[str, tuple[Optimum, Optimum]] = {
     "early": ("cube optimum", "rule optimum"),

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from ..theory import rule
+from ...theory import rule
 
 SYMBOLS = ("#F7F7F7", "#56B4E9", "#F0E442", "#009E73", "#D55E00", "#332288")  # by lightness, told apart in grayscale
 

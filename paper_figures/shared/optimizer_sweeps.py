@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..empirics import Run
-from ..empirics.statistics.runs_table import rule_complexity
-from ..empirics.style import COLOURS, new_figure
+from ...empirics import Run
+from ...empirics.statistics.runs_table import rule_complexity
+from ...empirics.style import COLOURS, new_figure
+from ..store import Data
 from .clock_plots import (
     DASHES,
     draw_clocks,
@@ -22,7 +23,6 @@ from .clock_plots import (
 )
 from .clock_statistics import later_at_top, valley
 from .clock_tables import curve_table, median_onset, onset_table, rule_shape
-from .store import Data
 
 CLOCKS = ("tau_rule", "tau_mem")
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}

@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from .config import RunConfig
+from ..config import RunConfig
 from .files import DamagedFile
 from .foreign_files import printable, read_regular
-from .onsets import CLOCKS
-from .runs import FORMAT
+from ..onsets import CLOCKS
+from .run import FORMAT
 
 STATUSES = ("finished", "stopped", "diverged")
 UNFINISHED = "unfinished"

@@ -8,14 +8,14 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from ..empirics import Run, load_run
-from ..empirics.probes.basins import run_basins
-from ..empirics.probes.phases import AT_RULE, BEFORE, WINDOW, Optimum, kept_steps, phase_steps
-from ..empirics.probes.planes import run_planes
-from ..empirics.probes.record import RunRecord, record_table, run_record
-from ..empirics.probes.segments import mean_profiles, run_segments
-from ..empirics.probes.spectra import run_errors
-from .presets import Preset
+from ...empirics import Run, load_run
+from ...empirics.probes.basins import run_basins
+from ...empirics.probes.phases import AT_RULE, BEFORE, WINDOW, Optimum, kept_steps, phase_steps
+from ...empirics.probes.planes import run_planes
+from ...empirics.probes.record import RunRecord, record_table, run_record
+from ...empirics.probes.segments import mean_profiles, run_segments
+from ...empirics.probes.spectra import run_errors
+from ..presets import Preset
 
 OPTIMA: tuple[Optimum, ...] = ("cube optimum", "rule optimum", "training-set optimum", "training-cells optimum")
 RAW, QUANTIZED, LEARNED_RULE = "not quantized", "quantized only", "rule learned"

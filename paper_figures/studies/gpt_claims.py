@@ -1,6 +1,6 @@
 """A real sweep of GPT-nano on group parity, and the verdict on the claims that it can test (C1, C3, C4, C5).
 
-    python -m twoclocks.paper_figures.gpt_claims --out runs/gpt-claims
+    python -m twoclocks.paper_figures.studies.gpt_claims --out runs/gpt-claims
 
 60 runs: G in {2, 3, 4, 6}, N in {64, .., 1024}, 3 seeds. Runs that have ended are kept, so a second call continues.
 Writes into results/gpt_claims beside this file the data: runs.csv (a row a run), evaluations.csv (what every
@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..empirics import Run, RunConfig, diversity, ended_runs, load_runs, sweep
+from ...empirics import Run, RunConfig, diversity, ended_runs, load_runs, sweep
 from .gpt_claims_report import write_report
 
-RESULTS = Path(__file__).parent / "results" / "gpt_claims"
+RESULTS = Path(__file__).parents[1] / "results" / "gpt_claims"
 GROUP_SIZES = (2, 3, 4, 6)
 N_TRAIN = (64, 128, 256, 512, 1024)
 RUN = ("rule", "model", "n_train", "seed")

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..empirics.statistics.ordered_trend import trend_test
-from ..theory.memorization import binomial_interval
+from ...empirics.statistics.ordered_trend import trend_test
+from ...theory.memorization import binomial_interval
 
 Word = Literal["agree", "differ", "undecided"]
 LEVEL = 0.05

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..empirics import Run
-from ..empirics.statistics.runs_table import architecture, rule_complexity
-from ..theory import chance_memorization
+from ...empirics import Run
+from ...empirics.statistics.runs_table import architecture, rule_complexity
+from ...theory import chance_memorization
 
 FINAL = ("rule_accuracy", "group_accuracy", "memorization", "group_memorization", "novel_valid")
 """Ratios of `Run.metrics` that have bounds in _low and _high."""

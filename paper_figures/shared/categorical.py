@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..empirics import RunConfig
-from .catalogue import rules
+from ...empirics import RunConfig
+from ..catalogue import rules
+from ..presets import Preset
 from .clock_tables import rule_shape
-from .presets import Preset
 
 ENCODINGS = {"scalar": "scalar encoding", "onehot": "one-hot encoding"}
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..empirics.statistics.aft import CensoredRegression
-from ..empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict
-from ..empirics.statistics.ordered_trend import trend_test
-from ..empirics.statistics.scaling_tests import unidentified
+from ...empirics.statistics.aft import CensoredRegression
+from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict
+from ...empirics.statistics.ordered_trend import trend_test
+from ...empirics.statistics.scaling_tests import unidentified
 from .clock_tables import known
 from .verdicts import LEVEL, Word, word
 

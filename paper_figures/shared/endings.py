@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..empirics.style import COLOURS
+from ...empirics.style import COLOURS
 from .curves import LineStyle
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from twoclocks.empirics import files
-from twoclocks.empirics.files import DamagedFile
+from twoclocks.empirics.runs import files
+from twoclocks.empirics.runs.files import DamagedFile
 
 
 def test_tensors_survive_the_round_trip(tmp_path):

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
-from ..empirics.style import COLOURS
+from ...empirics.style import COLOURS
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 """A name such as ``--``, or an offset and lengths of dashes and gaps."""

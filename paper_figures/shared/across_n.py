@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..empirics import Run
-from ..empirics.style import COLOURS, new_figure
+from ...empirics import Run
+from ...empirics.style import COLOURS, new_figure
+from ..store import Data
 from .curves import LineStyle, plot_seeds, ratio_axis, scale_text, shades
 from .run_tables import evaluations_table, runs_table
-from .store import Data
 
 COLUMNS = (
     *(f"rule_accuracy{end}" for end in ("", "_low", "_high")),

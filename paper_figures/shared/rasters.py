@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from ..empirics import Run, StateRaster, state_raster, transition_matrix
-from ..empirics.probes.record import RunRecord
-from ..empirics.probes.states import STATES, transition_windows
-from ..theory.memorization import binomial_interval
+from ...empirics import Run, StateRaster, state_raster, transition_matrix
+from ...empirics.probes.record import RunRecord
+from ...empirics.probes.states import STATES, transition_windows
+from ...theory.memorization import binomial_interval
 from .verdicts import Word, word
 
 CLAIMED = {

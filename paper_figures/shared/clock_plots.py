@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ..empirics.style import COLOURS
+from ...empirics.style import COLOURS
 from .clock_tables import known, median_onset, middles
 
 Colour = tuple[float, float, float]
