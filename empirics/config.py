@@ -95,6 +95,7 @@ class RunConfig:
         return [*steps, self.steps]
 
     def to_dict(self) -> dict[str, Any]:
+        """Every field by its name, in plain values that JSON holds."""
         return dataclasses.asdict(self)
 
     @classmethod

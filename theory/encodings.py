@@ -60,7 +60,7 @@ class Encoding:
         return f"Encoding({self.shape}, {self.alphabet}, {self.kind!r})"
 
     def encode(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Images (B, C, H, W) of symbols x (B, D)."""
+        """Images (B, C, H, W) of symbols x (B, D), in data units; ValueError unless x holds integers of that shape."""
         if x.ndim != 2 or x.shape[1] != self.dim or x.dtype.is_floating_point:
             raise ValueError(f"symbols must be integers of shape (B, {self.dim}), got {tuple(x.shape)} {x.dtype}")
         codes = self.codes.to(x.device, dtype)[x.long()]  # (B, D, C)

@@ -54,6 +54,10 @@ def rule(spec: str) -> Rule:
 def register_rule(name: str, family: Family) -> None:
     """Make `rule` understand specs that begin with ``name:``, for rules of your own.
 
+    Args:
+        name: what the specs begin with.
+        family: how to build them, and an example of their spec.
+
     Raises:
         ValueError: the name is taken.
     """

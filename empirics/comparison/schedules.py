@@ -196,7 +196,11 @@ class Schedule:
         return levels if self.steps is None else self.sigma(self.time(levels).round())
 
     def check(self, sigmas: Tensor) -> Tensor:
-        """The float64 sigmas, if within the range; rounding to float32 may take them past its ends by a hair."""
+        """The float64 sigmas, if within the range; rounding to float32 may take them past its ends by a hair.
+
+        Raises:
+            ValueError: a noise level outside the range.
+        """
         low, high = self.sigma_range
         outside = ~((sigmas > 0) & sigmas.isfinite() & (sigmas >= low * (1 - 1e-5)) & (sigmas <= high * (1 + 1e-5)))
         if bool(outside.any()):

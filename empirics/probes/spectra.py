@@ -88,7 +88,21 @@ def dsm_spectra(
 ) -> pd.DataFrame:
     """The denoising loss of a net on each split at each sigma, and its gap to the first split.
 
-    Arguments and errors are those of `dsm_errors`, the columns those of `spectra_table`.
+    Args:
+        net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,).
+        splits: clean symbols (n, D) by name, all of one size n >= 2; the first is the one that others are held against.
+        sigmas: noise standard deviations, in data units.
+        encoding: how symbols become images; by default the net's own if it has one, else the default on (1, D).
+        n_noise: noise draws for each sample.
+        generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
+
+    Returns:
+        One row a split and sigma. loss, loss_se: mean squared error per dimension and its standard error, clustered by
+        sample. gap, gap_se: loss less the first split's, paired by noise, and its standard error (0 for the first
+        split). gap_p: one-sided p-value of "no more loss than the first split" (paired t-test over samples).
+
+    Raises:
+        ValueError: splits of different sizes or of one sample, or sigmas that are not positive and finite.
     """
     return spectra_table(dsm_errors(net, splits, sigmas, encoding, n_noise, generator))
 

@@ -58,6 +58,10 @@ def read_grid(source: str | Path | Mapping[str, Any]) -> list[RunConfig]:
 def register_preset(name: str, configs: Callable[[], Iterable[RunConfig]]) -> None:
     """Let `read_grid` and `twoclocks sweep` know a list of configs by name.
 
+    Args:
+        name: of the preset, in place of a file.
+        configs: called when the preset is asked for.
+
     Raises:
         ValueError: the name is taken.
     """
