@@ -166,7 +166,7 @@ def _laptop() -> Preset:
     gpt = replace(
         dit,
         base=replace(QUICK["gpt"], n_eval=512, eval_ratio=1.15),
-        sizes=("gpt-nano", "gpt-micro", "gpt-mini"),
+        sizes=("gpt-nano", "gpt-micro"),
         n_train=(64, 128, 256, 512, 1024, 2048),
         capacity_n_train=(64, 128, 256, 512, 1024),
         reference_n=256,

@@ -1,0 +1,260 @@
+"""Why our exponent of tau_mem in N stays below 1: the same GPT with smaller batches, larger N alone, and a start-up.
+
+    python -m twoclocks.paper_figures.studies.memorization_exponent
+
+Claim C4 says tau_mem ~ N^alpha with alpha about 1; a power law through N = 64 to 2048 gives less, and bends upward. Two
+reasons would not contradict the paper. With batches as large as the training set, a step passes over all of it, and
+fewer samples bring no more passes: then smaller batches must raise the exponent. Or every run first spends steps that
+do not depend on N, to learn cell frequencies and the rule: then the exponent must rise with the smallest N fitted, and
+tau_mem = t0 + c N^alpha must fit better, with alpha near 1. Runs that have ended are kept. Writes runs.csv, report.md,
+exponent.png and provenance.json into results/memorization_exponent; ``--report-only`` makes the report again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from scipy import optimize, stats
+
+from ...empirics import RunConfig, fit_scaling
+from ...empirics.runs.run import environment
+from ...empirics.style import COLOURS, figure_style, new_figure
+from ...empirics.text_tables import markdown_table
+from ..catalogue import parity, trained
+from ..presets import preset
+from ..shared.clock_tables import known, middles, onset_table
+
+RESULTS = Path(__file__).parents[1] / "results" / "memorization_exponent"
+BATCH_SIZES = (16, 128)
+GROUP_SIZE = 3
+MARKS = {16: ("^", COLOURS["novel"]), 128: ("o", COLOURS["memorization"])}
+
+
+def configs() -> list[RunConfig]:
+    """GPT-nano at G = 3 over N: the laptop preset's runs, and the same with smaller batches and more steps.
+
+    The learning rate falls with the square root of the batch, which keeps Adam's noise alike (Malladi et al. 2022): at
+    the full rate, batches of 16 do not memorize N = 2048 within 256 passes.
+    """
+    laptop = preset("laptop")
+    wide = parity(laptop, laptop.gpt, [GROUP_SIZE], laptop.gpt.n_train)
+    narrow = [
+        replace(
+            config,
+            batch_size=BATCH_SIZES[0],
+            lr=config.lr * math.sqrt(BATCH_SIZES[0] / config.batch_size),
+            steps=max(3200, 16 * config.n_train),
+            stop_when="memorized",
+        )
+        for config in wide
+    ]
+    return [*narrow, *wide]
+
+
+@dataclass(frozen=True)
+class OffsetFit:
+    """tau = t0 + c N^alpha with log-normal scatter, fitted to interval-censored times.
+
+    Attributes:
+        offset: t0, in steps.
+        exponent: alpha.
+        ci: 95% profile-likelihood interval of alpha.
+        log_likelihood: in nats.
+        power_law: log-likelihood with t0 = 0.
+    """
+
+    offset: float
+    exponent: float
+    ci: tuple[float, float]
+    log_likelihood: float
+    power_law: float
+
+    @property
+    def p_value(self) -> float:
+        """Of t0 = 0 against t0 > 0, at the boundary: half of chi-squared with one degree of freedom."""
+        return float(stats.chi2.sf(2 * max(0.0, self.log_likelihood - self.power_law), 1)) / 2
+
+
+def fit_offset(table: pd.DataFrame) -> OffsetFit:
+    """Fit `OffsetFit` to columns n_train, tau_mem_lower and tau_mem_upper (steps).
+
+    Raises:
+        ValueError: fewer than four runs with both ends known.
+    """
+    table = known(table, "tau_mem")
+    n = table["n_train"].to_numpy(float)
+    lower, upper = (table[f"tau_mem_{end}"].to_numpy(float) for end in ("lower", "upper"))
+    if int((np.isfinite(upper) & (lower > 0)).sum()) < 4:
+        raise ValueError("four runs with a known tau_mem are needed")
+    scale = math.exp(np.log(n).mean())
+    low, high = np.log(np.maximum(lower, 1e-300)), np.log(upper)
+
+    def loss(t0: float, log_c: float, alpha: float, log_sigma: float) -> float:
+        mean = np.log(t0 + np.exp(log_c + alpha * np.log(n / scale)))
+        sigma = math.exp(log_sigma)
+        a, b = (low - mean) / sigma, (high - mean) / sigma
+        flip = a > 0  # the upper tail, where differences of the distribution function would cancel
+        a, b = np.where(flip, -b, a), np.where(flip, -a, b)
+        tails = stats.norm.logcdf(b) + np.log1p(
+            -np.exp(np.minimum(stats.norm.logcdf(a) - stats.norm.logcdf(b), -1e-12))
+        )
+        return -float(tails.sum())
+
+    floor = math.log(max(0.02, float(np.median((high - low)[np.isfinite(high)])) / 6))
+    middle = float(np.log(middles(table, "tau_mem")[np.isfinite(high)]).mean())
+    bounds = {"t0": (0.0, float(upper.min())), "log_c": (middle - 8, middle + 3), "alpha": (0.0, 4.0)}
+    bounds["log_sigma"] = (floor, 2.0)
+
+    def best(**fixed: float) -> tuple[float, dict[str, float]]:
+        free = [name for name in bounds if name not in fixed]
+        found = min(
+            (_minimum(lambda **x: loss(**x, **fixed), {k: bounds[k] for k in free}, {"t0": t0, "log_c": middle}))
+            for t0 in (0.0, 0.3 * bounds["t0"][1], 0.8 * bounds["t0"][1])
+        )
+        return found[0], dict(zip(free, found[1], strict=True)) | fixed
+
+    least, at = best()
+    limit = least + stats.chi2.ppf(0.95, 1) / 2
+
+    def beyond(alpha: float) -> float:
+        return best(alpha=alpha)[0] - limit
+
+    ci = tuple(
+        optimize.brentq(beyond, at["alpha"], end, xtol=1e-3) if beyond(end) > 0 else end for end in bounds["alpha"]
+    )
+    return OffsetFit(at["t0"], at["alpha"], (ci[0], ci[1]), -least, -best(t0=0.0)[0])
+
+
+def _minimum(
+    loss: Callable[..., float], bounds: dict[str, tuple[float, float]], start: dict[str, float]
+) -> tuple[float, tuple[float, ...]]:
+    first = {"alpha": 0.9, "log_sigma": -1.0} | start
+    x0 = [min(max(first[name], low), high) for name, (low, high) in bounds.items()]
+    found = optimize.minimize(
+        lambda x: loss(**dict(zip(bounds, x, strict=True))), x0, bounds=list(bounds.values()), method="L-BFGS-B"
+    )
+    return float(found.fun), tuple(map(float, found.x))
+
+
+def exponents(runs: pd.DataFrame) -> pd.DataFrame:
+    """Exponents of tau_mem by batch size and smallest N: columns batch_size, from_n, n_runs, exponent, low, high."""
+    rows = []
+    for batch_size, table in runs.groupby("batch_size"):
+        sizes = sorted(table["n_train"].unique())
+        for smallest in sizes[:-2]:
+            part = table[table["n_train"] >= smallest]
+            try:
+                fit = fit_scaling(part, "tau_mem", n_boot=0)
+            except ValueError:  # too few onsets
+                continue
+            low, high = fit.ci  # type: ignore[misc]
+            rows.append({"batch_size": batch_size, "from_n": smallest, "n_runs": fit.n_runs,
+                         "exponent": fit.exponent, "low": low, "high": high})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write_report(folder: Path) -> None:
+    """report.md and exponent.png beside runs.csv, from it alone."""
+    runs = pd.read_csv(folder / "runs.csv")
+    facts = json.loads((folder / "provenance.json").read_text())
+    power = exponents(runs)
+    offsets = {int(size): fit_offset(table) for size, table in runs.groupby("batch_size")}
+    fits = [
+        [str(row.batch_size), f"{row.from_n} to {runs['n_train'].max()}", str(row.n_runs),
+         f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})"]
+        for row in power.itertuples()
+    ]  # fmt: skip
+    starts = [
+        [
+            str(size),
+            f"{fit.offset:.0f}",
+            f"{fit.exponent:.2f} ({fit.ci[0]:.2f} to {fit.ci[1]:.2f})",
+            f"{fit.p_value:.2g}",
+        ]
+        for size, fit in offsets.items()
+    ]
+    passes = runs.assign(tau=middles(runs, "tau_mem"))
+    passes["passes"] = passes["tau"] * passes["batch_size"] / passes["n_train"]
+    medians = passes.pivot_table(index="n_train", columns="batch_size", values=["tau", "passes"], aggfunc="median")
+    rows = [
+        [str(n), *(f"{row['tau', b]:.0f} ({row['passes', b]:.0f})" if np.isfinite(row["tau", b]) else "not seen"
+                   for b in BATCH_SIZES)]
+        for n, row in medians.iterrows()
+    ]  # fmt: skip
+    sections = [
+        "# Why the exponent of tau_mem in N is below 1",
+        f"`python -m twoclocks.paper_figures.studies.memorization_exponent`: GPT-nano on {runs['rule'].iloc[0]}, "
+        f"{len(runs)} runs, {facts['training_seconds']} s of training on one thread each; versions "
+        f"`{json.dumps(facts)}`.",
+        "Median tau_mem in steps, and in passes over the training set (step x batch / N):",
+        markdown_table(["N", *(f"batch {b}" for b in BATCH_SIZES)], rows),
+        "Exponent of a power law, by the smallest N fitted (95% profile likelihood):",
+        markdown_table(["batch", "N", "runs", "alpha"], fits),
+        "With a start-up that does not depend on N, tau_mem = t0 + c N^alpha (p: of t0 = 0, likelihood ratio):",
+        markdown_table(["batch", "t0, steps", "alpha", "p"], starts),
+        "![tau_mem against N for both batch sizes, and the exponent by smallest N](exponent.png)",
+    ]
+    (folder / "report.md").write_text("\n\n".join(sections) + "\n")
+    with figure_style():
+        draw(runs, power, offsets).savefig(folder / "exponent.png")
+
+
+def draw(runs: pd.DataFrame, power: pd.DataFrame, offsets: dict[int, OffsetFit]):  # type: ignore[no-untyped-def]
+    """tau_mem against N with both fits, and the exponent against the smallest N that is fitted."""
+    figure, ((left, right),) = new_figure(1, 2, 8.4, 3.6)
+    for size, (marker, colour) in MARKS.items():
+        table = runs[runs["batch_size"] == size]
+        seen = table[np.isfinite(table["tau_mem_upper"])]
+        shift = 1.03 if size == max(MARKS) else 1 / 1.03
+        left.plot(seen["n_train"] * shift, middles(seen, "tau_mem"), marker, mfc="none", color=colour, ms=5,
+                  label=f"batch {size}")  # fmt: skip
+        part = power[power["batch_size"] == size]
+        right.errorbar(part["from_n"] * shift, part["exponent"],
+                       [part["exponent"] - part["low"], part["high"] - part["exponent"]],
+                       fmt=f"{marker}-", color=colour, capsize=3, lw=1, ms=5,
+                       label=f"batch {size}: power law from this N up")  # fmt: skip
+        fit = offsets[size]
+        right.axhspan(*fit.ci, color=colour, alpha=0.12, lw=0)
+        right.axhline(fit.exponent, color=colour, ls=":" if size == max(MARKS) else "-.", lw=1,
+                      label=f"batch {size}: beside a start-up of {fit.offset:.0f} steps")  # fmt: skip
+    right.axhline(1, color=COLOURS["chance"], lw=0.8, ls="--")
+    sizes = sorted(runs["n_train"].unique())
+    for ax in (left, right):
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sizes, [str(n) for n in sizes])
+    left.set_yscale("log")
+    left.yaxis.set_major_formatter(ScalarFormatter())
+    left.yaxis.set_minor_formatter(NullFormatter())
+    left.set_xlabel("training-set size N")
+    left.set_ylabel("tau_mem (steps)")
+    left.legend()
+    right.set_xlabel("smallest N fitted")
+    right.set_ylabel("exponent alpha of tau_mem in N")
+    right.legend(loc="lower right", fontsize=7)
+    figure.suptitle("GPT-nano, group parity 4x6, G = 3", fontsize=9)
+    return figure
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if not options.parse_args().report_only:
+        runs = list(trained(configs(), preset("laptop")).values())
+        onset_table(runs, fields=("batch_size",)).to_csv(RESULTS / "runs.csv", index=False)
+        seconds = round(sum(float(run.result["seconds"]) for run in runs))
+        facts = {"runs": len(runs), "training_seconds": seconds, **environment()}
+        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
+    write_report(RESULTS)
+
+
+if __name__ == "__main__":
+    main()

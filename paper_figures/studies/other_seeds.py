@@ -1,0 +1,115 @@
+"""The landscape claims on runs that nobody had seen when their tests were settled.
+
+    python -m twoclocks.paper_figures.studies.other_seeds
+
+How Figures 11, 13 to 19 and claims C7 and C8 are judged was settled while looking at the dissected DiT run of seed 0.
+Here the same code, unchanged, judges the runs of other seeds. Runs that have ended are kept. Writes claims.csv (a row a
+seed and claim), answers.csv (a row a seed and figure), provenance.json and report.md into results/other_seeds;
+``--report-only`` makes the report again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...empirics import Run, RunConfig
+from ...empirics.runs.run import environment
+from ...empirics.text_tables import markdown_table
+from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
+from ..catalogue import dissected, trained
+from ..presets import Preset, preset
+
+RESULTS = Path(__file__).parents[1] / "results" / "other_seeds"
+SEEDS = (0, 1, 2)
+"""The first is the one that the figures show."""
+FIGURES = {3: fig03, 11: fig11, 13: fig13, 14: fig14, 15: fig15, 16: fig16, 17: fig17, 18: fig18, 19: fig19}
+CLAIMS = {"C7": fig16, "C8": fig15}
+WORDS = ("agree", "differ", "undecided")
+
+
+def configs(scale: Preset) -> list[RunConfig]:
+    """The dissected run of each seed."""
+    return [replace(config, seed=seed) for seed in SEEDS for config in dissected(scale, scale.dit)]
+
+
+def judge(scale: Preset, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the figures and the claims say of one run: a row a figure, and a row a claim."""
+    data = {number: module.compute(scale, [run]) for number, module in FIGURES.items()}
+    seed = run.config.seed
+    answers = [
+        {"seed": seed, "figure": number, "measured": module.measured(data[number])}
+        for number, module in FIGURES.items()
+    ]
+    claims = []
+    for name, module in CLAIMS.items():
+        verdict = module.claim(data[15 if name == "C8" else 16])
+        low, high = verdict.ci or (None, None)
+        claims.append({"seed": seed, "claim": name, "estimate": verdict.estimate, "low": low, "high": high,
+                       "p_value": verdict.p_value, "verdict": verdict.verdict, "note": verdict.note})  # fmt: skip
+    return pd.DataFrame(answers), pd.DataFrame(claims)
+
+
+def write_report(folder: Path) -> None:
+    """report.md from the tables beside it."""
+    claims, answers = pd.read_csv(folder / "claims.csv"), pd.read_csv(folder / "answers.csv")
+    facts = json.loads((folder / "provenance.json").read_text())
+    rows = [
+        [str(row.claim), str(row.seed), _estimate(row), str(row.verdict), str(row.note)]
+        for row in claims.sort_values(["claim", "seed"]).itertuples()
+    ]
+    words = answers.assign(word=answers["measured"].map(last_word)).pivot(index="figure", columns="seed", values="word")
+    table = [[f"Figure {number}", *map(str, row)] for number, row in zip(words.index, words.to_numpy(), strict=True)]
+    details = [
+        f"### Figure {number}\n\n" + "\n".join(f"- Seed {row.seed}: {row.measured}" for row in part.itertuples())
+        for number, part in answers.groupby("figure")
+    ]
+    sections = [
+        "# The landscape claims on other seeds",
+        "`python -m twoclocks.paper_figures.studies.other_seeds`: the dissected DiT run of the laptop preset, seeds "
+        f"{', '.join(map(str, words.columns))}; {facts['training_seconds']} s of training on one thread; versions "
+        f"`{json.dumps(facts)}`.",
+        "The tests were settled while looking at seed 0; the other seeds are judged by the same code, unchanged.",
+        markdown_table(["claim", "seed", "estimate (95%)", "verdict", "note"], rows),
+        markdown_table(["", *(f"seed {seed}" for seed in words.columns)], table),
+        "## In full",
+        *details,
+    ]
+    (folder / "report.md").write_text("\n\n".join(sections) + "\n")
+
+
+def _estimate(row: Any) -> str:
+    return "" if pd.isna(row.estimate) else f"{row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})"
+
+
+def last_word(measured: str) -> str:
+    """The verdict that ends a figure's line."""
+    word = measured.rpartition(" ")[2]
+    if word not in WORDS:
+        raise ValueError(f"a figure's line must end in one of {', '.join(WORDS)}, got {word!r}")
+    return word
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if not options.parse_args().report_only:
+        scale = preset("laptop")
+        runs = list(trained(configs(scale), scale).values())
+        answers, claims = zip(*(judge(scale, run) for run in runs), strict=True)
+        pd.concat(answers).to_csv(RESULTS / "answers.csv", index=False)
+        pd.concat(claims).to_csv(RESULTS / "claims.csv", index=False)
+        seconds = round(sum(float(run.result["seconds"]) for run in runs))
+        facts = {"runs": len(runs), "training_seconds": seconds, **environment()}
+        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
+    write_report(RESULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The study of other seeds judges each run by the figures' own code, and says what they say."""
+
+import pandas as pd
+import pytest
+
+from twoclocks.paper_figures import fig16
+from twoclocks.paper_figures.catalogue import trained
+from twoclocks.paper_figures.presets import preset
+from twoclocks.paper_figures.studies import other_seeds as study
+
+
+def test_the_verdict_of_a_line_is_its_last_word():
+    assert study.last_word("ratio 1.2 [1.1, 1.3]; n = 1 run: undecided") == "undecided"
+    with pytest.raises(ValueError, match="must end in one of agree"):
+        study.last_word("not measured yet at this scale.")
+
+
+def test_seeds_differ_in_nothing_else():
+    first, *others = study.configs(preset("laptop"))
+    assert first.seed == 0
+    assert [c.seed for c in others] == [1, 2]
+    assert all(c.to_dict() | {"seed": 0} == first.to_dict() for c in others)
+
+
+@pytest.mark.slow
+def test_a_run_is_judged_as_its_figures_judge_it(tmp_path):
+    scale = preset("smoke").in_folder(tmp_path)
+    [run] = trained(study.configs(scale)[1:2], scale, progress=False).values()
+    answers, claims = study.judge(scale, run)
+    assert set(answers["figure"]) == set(study.FIGURES)
+    assert set(answers["seed"]) == {1}
+    line = answers.set_index("figure").loc[16, "measured"]
+    assert line == fig16.measured(fig16.compute(scale, [run]))
+    assert dict(zip(claims["claim"], claims["verdict"], strict=True)).keys() == {"C7", "C8"}
+    answers.to_csv(tmp_path / "answers.csv", index=False)
+    claims.to_csv(tmp_path / "claims.csv", index=False)
+    (tmp_path / "provenance.json").write_text('{"runs": 1, "training_seconds": 1}')
+    study.write_report(tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert report.count("### Figure") == len(study.FIGURES)
+    assert all(text in report for text in pd.read_csv(tmp_path / "answers.csv")["measured"])
