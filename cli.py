@@ -74,7 +74,7 @@ class RunCommand:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineCommand:
-    """Chance memorization: how often a sampler that never saw them repeats samples."""
+    """Chance memorization: how often a sampler repeats samples that it never saw."""
 
     rule: tyro.conf.Positional[str]
     """the rule, such as parity:6x6,G=3"""
@@ -287,7 +287,8 @@ class FigureCommand:
             print(path)
 
 
-_NOT_CONFIG = ("--out", "--resume", "--tensorboard")  # options of `run` that leave the quick preset as it is
+# options of `run` that leave the quick preset as it is
+_NOT_CONFIG = ("--out", "--resume", "--no-resume", "--tensorboard", "--no-tensorboard")
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": RunCommand,
@@ -341,7 +342,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("twoclocks: interrupted; continue with --resume and the same --out", file=sys.stderr)
+        again = "; continue with --resume and the same --out" if arguments[0] == "run" else ""
+        print(f"twoclocks: interrupted{again}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

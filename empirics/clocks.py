@@ -74,11 +74,9 @@ def _entries(row: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
 
 def _plot_ratios(ax: Axes, run: Run) -> None:
     metrics, onsets = run.metrics, run.onsets
-    for name, label, style in (
-        ("rule_accuracy", "rule accuracy", "-"),
-        ("memorization", "memorization", "--"),
-    ):
-        colour = COLOURS["rule" if name == "rule_accuracy" else "memorization"]
+    curves = (("rule_accuracy", "rule accuracy", "-", "rule"), ("memorization", "memorization", "--", "memorization"))
+    for name, label, style, meaning in () if metrics.empty else curves:  # diverged before the first evaluation
+        colour = COLOURS[meaning]
         ax.plot(metrics["step"], metrics[name], style, color=colour, label=label)
         ax.fill_between(metrics["step"], metrics[f"{name}_low"], metrics[f"{name}_high"], color=colour, alpha=0.2, lw=0)
     ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
@@ -99,7 +97,9 @@ def _plot_ratios(ax: Axes, run: Run) -> None:
 
 def _plot_loss(ax: Axes, run: Run) -> None:
     floors = loss_floors(run.config, run.rule, run.train_set, run.encoding)
-    ax.plot(run.metrics["step"], run.metrics["loss"], color=COLOURS["loss"], label="training loss")
+    metrics = run.metrics
+    if not metrics.empty:
+        ax.plot(metrics["step"], metrics["loss"], color=COLOURS["loss"], label="training loss")
     ax.axhline(floors["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
     ax.axhline(
         floors["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of the training set"

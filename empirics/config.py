@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -71,9 +73,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", getattr(self.rule, "spec", self.rule))  # a Rule is as good as its spec
         for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            value, kind = getattr(self, name), type(getattr(RunConfig, name))
+            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not number or not low <= value <= high:
                 raise ValueError(f"{name} must lie in {low:g}..{high:g}, got {value!r}")
+            if kind is int and int(value) != value:
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+            object.__setattr__(self, name, kind(value))  # 1e4 steps, or NumPy's 64, are as good as 10000 and 64
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
@@ -86,13 +92,12 @@ class RunConfig:
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
-        steps: list[int] = []
+        steps = {self.steps}
         step = float(self.eval_first)
         while step * self.eval_ratio**0.5 < self.steps:
-            if not steps or round(step) > steps[-1]:
-                steps.append(round(step))
+            steps.add(round(step))
             step *= self.eval_ratio
-        return [*steps, self.steps]
+        return sorted(steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by its name, in plain values that JSON holds."""
@@ -105,6 +110,12 @@ class RunConfig:
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown config fields: {', '.join(unknown)}")
         return cls(**values)
+
+
+def difference(kept: RunConfig, asked: RunConfig) -> str:
+    """Which fields of a run's config differ from the config asked for, in words; empty where none does."""
+    pairs = zip(kept.to_dict().items(), asked.to_dict().values(), strict=True)
+    return ", ".join(f"{name}={value!r} (asked: {wanted!r})" for (name, value), wanted in pairs if value != wanted)
 
 
 _RANGES = [

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_LATEX = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "<": "$<$", ">": "$>$", "τ": r"$\tau$"}
+_LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "τ": r"$\tau$",
+}  # fmt: skip
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
-from .config import RunConfig
+from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
@@ -76,8 +76,8 @@ def train(
         if not fresh:
             _restore(run, engine)
         evaluator = Evaluator(rule, train_set)
-        log = _tensorboard_log(run.path) if tensorboard else None
-        status = _advance(run, engine, evaluator, progress, line, log)
+        with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
+            status = _advance(run, engine, evaluator, progress, line, log)
     onsets = _onsets(run, evaluator)
     run.finish(
         {
@@ -103,9 +103,9 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
     if not resume:
         raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
     run = load_run(folder)
-    asked, kept = config.to_dict(), run.config.to_dict()
-    if differing := [f"{name}={kept[name]!r} (asked: {asked[name]!r})" for name in asked if asked[name] != kept[name]]:
-        raise ValueError(f"the run in {folder} was made with {', '.join(differing)}; resume with the same arguments")
+    if run.config != config:
+        made_with = difference(run.config, config)
+        raise ValueError(f"the run in {folder} was made with {made_with}; resume with the same arguments")
     return run, False
 
 
@@ -178,19 +178,21 @@ def _clocks_known(stop_when: str, onsets: dict[str, Onset]) -> bool:
     return bool(wanted) and not any(onsets[name].censored for name in wanted)
 
 
-def _tensorboard_log(folder: Path) -> Log:
+@contextmanager
+def _tensorboard_log(folder: Path) -> Iterator[Log]:
+    """Takes the metrics of an evaluation; closed at the end, for it has a file and a thread."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError("logging for TensorBoard needs its package: pip install 'twoclocks[tensorboard]'") from None
-    writer = SummaryWriter(str(folder / "tensorboard"))
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
 
-    def log(metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, int(metrics["step"]))
-        writer.flush()
+        def log(metrics: dict[str, float]) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, int(metrics["step"]))
+            writer.flush()
 
-    return log
+        yield log
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ..empirics.statistics.claims import (
 from . import fig15, fig16
 from .shared import claim_architectures
 from .shared.clock_statistics import tested
+from .shared.clock_tables import ARCHITECTURES
 from .store import Data, read_data, results_folder
 
 NOT_MEASURED = "not measured yet"
@@ -79,7 +80,7 @@ def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]
     if runs is None:
         return [_missing(name, STATEMENTS[name])]
     verdicts = []
-    for kind, title in (("dit", "DiT"), ("gpt", "GPT")):
+    for kind, title in ARCHITECTURES.items():
         mine = runs[runs["architecture"] == kind]
         found = tested(_BY_ARCHITECTURE[name], mine) if len(mine) else _missing(name, STATEMENTS[name])
         verdicts.append(replace(found, claim=f"{name} {title}", statement=STATEMENTS[name]))

@@ -23,7 +23,7 @@ from .catalogue import dissected, parity, scaling
 from .presets import Architecture, Preset
 from .shared.clock_plots import draw_clocks, not_measured, onset_legend, step_axis
 from .shared.clock_statistics import answer_of, estimate_text, tested
-from .shared.clock_tables import curve_table, onset_table, rule_shape
+from .shared.clock_tables import ARCHITECTURES, IDENTITY, curve_table, onset_table, rule_shape
 from .store import Data
 
 PAPER = "G delays tau_rule, N scales tau_mem nearly linearly, model size shifts both; between them lies the window."
@@ -92,7 +92,8 @@ def measured(data: Data) -> str:
         verdicts += found
         names = ("tau_rule in G", "tau_mem in N", "tau_rule in parameters")
         texts = [f"{name} {estimate_text(v)}" for name, v in zip(names, found, strict=True)]
-        parts.append(f"{_name(str(kind))}, {len(table)} runs: {', '.join(texts)}")
+        n_runs = len(table.drop_duplicates(list(IDENTITY)))  # a run may belong to several panels
+        parts.append(f"{ARCHITECTURES[str(kind)]}, {n_runs} runs: {', '.join(texts)}")
     return f"elasticities with 95% interval: {'; '.join(parts)}; all as claimed: {answer_of(verdicts)}"
 
 
@@ -194,7 +195,7 @@ def _draw_panel(ax: Axes, kind: str, panel: str, table: pd.DataFrame) -> None:
     if panel == "N":
         _draw_linear(ax, values, table)
     ax.set_xlabel(label)
-    ax.set_title(f"C. {_name(kind)}: {title}, {shape}", loc="left")
+    ax.set_title(f"C. {ARCHITECTURES[kind]}: {title}, {shape}", loc="left")
     if panel == "G":
         ax.set_ylabel("training step")
 
@@ -215,7 +216,3 @@ def _draw_linear(ax: Axes, values: list[int], table: pd.DataFrame) -> None:
         level = np.exp(np.mean(np.log(seen["tau_mem_upper"] / seen["n_train"])))
         ax.plot(range(len(values)), level * np.array(values), color=COLOURS["chance"], ls=":", lw=1)
         ax.annotate(r"$\propto N$", (len(values) - 0.9, level * values[-1]), fontsize=8, va="center")
-
-
-def _name(kind: str) -> str:
-    return {"dit": "DiT", "gpt": "GPT"}.get(kind, kind)

@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.objectives import loss_floors
+from ..empirics.probes.phases import outer_legend
 from ..empirics.style import COLOURS
 from .catalogue import matched
 from .presets import Preset
 from .shared.across_n import COLUMNS
-from .shared.curves import STYLES, entries, plot_seeds, ratio_axis, scale_text, seed_median, shade_window
+from .shared.clock_tables import ARCHITECTURES
+from .shared.curves import STYLES, plot_seeds, ratio_axis, scale_text, seed_median, shade_window
 from .shared.heatmaps import draw_heatmap
 from .shared.run_tables import evaluations_table, runs_table
 from .shared.verdicts import clock_text, window_states, word
@@ -27,7 +29,6 @@ PAPER = (
     "DiT and GPT at G = 3, N = 4096 share the two clocks, with the window (accuracy > 0.9, memorization < 0.1) between "
     "them, on different timescales."
 )
-NAMES = {"dit": "DiT", "gpt": "GPT"}
 
 
 def configs(preset: Preset) -> list[RunConfig]:
@@ -58,7 +59,7 @@ def plot(data: Data) -> Figure:
     axes = top.subplots(2, 2, sharex="col", height_ratios=[1.5, 1])
     heat = bottom.subplots(2, 2, sharex="col", sharey=True)
     group_sizes = sorted(runs["G"].unique())
-    for column, architecture in enumerate(NAMES):
+    for column, architecture in enumerate(ARCHITECTURES):
         mine = runs[(runs["architecture"] == architecture)]
         shown = curves[(curves["architecture"] == architecture) & curves["shown"]]
         if len(shown):
@@ -71,7 +72,7 @@ def plot(data: Data) -> Figure:
         for ax, (name, (colour, _)) in zip(heat[:, column], STYLES.items(), strict=True):
             if len(all_sizes):
                 mesh = draw_heatmap(ax, all_sizes, name, COLOURS[colour], group_sizes, large)
-                if column == len(NAMES) - 1:
+                if column == len(ARCHITECTURES) - 1:
                     bar = bottom.colorbar(mesh, ax=list(heat[0 if name == "rule_accuracy" else 1]), pad=0.01)
                     bar.set_label(name.replace("_", " "))
         if len(mine):
@@ -81,7 +82,7 @@ def plot(data: Data) -> Figure:
     axes[0][0].set_ylabel("fraction of generations")
     for ax in heat[:, 0]:
         ax.set_ylabel("group size G (cells)")
-    top.legend(*entries(axes.flat), loc="outside lower center", ncols=4)
+    outer_legend(top, axes.flat, ncols=4)
     top.suptitle(f"A  {scale_text(runs)} (faint; thick: median)", fontsize=9, x=0.01, ha="left")
     blind = runs.loc[runs["G"] == group_sizes[-1], "cube_accuracy"].max()
     bottom.suptitle(
@@ -95,13 +96,13 @@ def measured(data: Data) -> str:
     runs = data["runs"][data["runs"]["shown"]]
     states = window_states(runs, data["evaluations"])
     parts, is_open, is_shut = [], [], []
-    for architecture in NAMES:
+    for architecture, name in ARCHITECTURES.items():
         mine = runs[runs["architecture"] == architecture]
         seen = states.reindex(mine["run"])
         is_open.append(len(mine) > 0 and bool((seen == "open").all()))
         is_shut.append(len(mine) > 0 and bool((seen == "shut").all()))
         parts.append(
-            f"{NAMES[architecture]} tau_rule {clock_text(mine, 'tau_rule')}, tau_mem {clock_text(mine, 'tau_mem')} "
+            f"{name} tau_rule {clock_text(mine, 'tau_rule')}, tau_mem {clock_text(mine, 'tau_mem')} "
             f"steps (medians), window open in {int((seen == 'open').sum())} of {len(mine)} runs"
         )
     apart = [clock for clock in ("tau_rule", "tau_mem") if _apart(runs, clock)]
@@ -136,7 +137,7 @@ def _draw_loss(ax: Axes, shown: pd.DataFrame, floors: pd.DataFrame) -> None:
 
 def _apart(runs: pd.DataFrame, clock: str) -> bool:
     """Whether the onsets of one architecture all lie after those of the other, by their intervals."""
-    dit, gpt = (runs[runs["architecture"] == name] for name in NAMES)
+    dit, gpt = (runs[runs["architecture"] == name] for name in ARCHITECTURES)
     if dit.empty or gpt.empty:
         return False
     lower, upper = f"{clock}_lower", f"{clock}_upper"

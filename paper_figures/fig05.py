@@ -64,7 +64,9 @@ def measured(data: Data) -> str:
     valid = all_valid(samples)
     specs = samples.drop_duplicates("rule")
     counted = [int(size) == count_valid(spec) for spec, size in zip(specs["rule"], specs["support_size"], strict=True)]
-    verdict = word(valid == len(samples) and all(counted), valid < len(samples) or not all(counted))
+    fault = valid < len(samples) or not all(counted)
+    shown = {spec.partition(":")[0] for spec in specs["rule"]}
+    verdict = word(shown == set(FAMILIES) and not fault, fault)
     return (
         f"{valid} of {len(samples)} drawn grids satisfy their rule; {sum(counted)} of {len(counted)} numbers of valid "
         f"grids equal their closed form exactly; no training; {verdict}"

@@ -54,7 +54,8 @@ def measured(data: Data) -> str:
     valid = all_valid(samples)
     sizes = samples.drop_duplicates("rule").set_index("rule")["support_size"]
     counted = [int(sizes[spec]) == PUBLISHED[spec] for spec in sizes.index]
-    verdict = word(valid == len(samples) and all(counted), valid < len(samples) or not all(counted))
+    fault = valid < len(samples) or not all(counted)
+    verdict = word(set(sizes.index) == set(FAMILIES) and not fault, fault)
     return (
         f"{valid} of {len(samples)} drawn grids satisfy their rule; {sum(counted)} of {len(counted)} numbers of valid "
         f"grids equal the published ones exactly; no training; {verdict}"

@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
+from ..empirics.probes.phases import outer_legend
 from ..empirics.style import COLOURS, new_figure
 from .catalogue import beyond, parity
 from .presets import Preset
-from .shared.curves import entries, scale_text
+from .shared.curves import scale_text
 from .shared.endings import GROUP, SAMPLE, Level, draw_ending, draw_memorization, group_places, not_copied_skill
 from .shared.run_tables import final_table
 from .shared.verdicts import spread_text, trend_word
@@ -24,7 +25,8 @@ from .store import Data
 
 PAPER = (
     "Final accuracy and memorization across G and N against two chance lines, a sampler of the true law and a uniform "
-    "one of the cube: the larger N, the less is memorized."
+    "one of the cube. The caption is cut off before a conclusion; tested is that less is memorized the larger N, as "
+    "tau_mem grows with it."
 )
 
 
@@ -53,7 +55,7 @@ def plot(data: Data) -> Figure:
     labels = ("A  fraction of groups", "B  fraction of samples", "B  memorization of\nsamples, log scale")
     for row, label in zip(axes, labels, strict=True):
         row[0].set_ylabel(label)
-    figure.legend(*entries(ax for row in axes for ax in row), loc="outside lower center", ncols=3)
+    outer_legend(figure, [ax for row in axes for ax in row])
     figure.suptitle(f"At the end of training: {scale_text(final)}", fontsize=9)
     return figure
 

@@ -15,14 +15,15 @@ from ..empirics.statistics.claims import claim_memorization_exponent
 from .catalogue import parity
 from .presets import Preset
 from .shared.across_n import dynamics_tables, plot_dynamics
-from .shared.verdicts import Word, clock_text
+from .shared.clock_statistics import answer_of, estimate_text, tested
+from .shared.verdicts import clock_text
 from .store import Data
 
 PAPER = (
-    "G = 2, 3, 4, 6: memorization comes nearly in proportion to N, so that its curves fall together against passes "
-    "over the data (step x batch / N)."
+    "Accuracy and memorization over training across N at G = 2, 3, 4, 6, against steps and against step x batch / N. "
+    "The caption is cut off before a conclusion; tested is what the paper says elsewhere, that tau_mem grows nearly "
+    "in proportion to N."
 )
-WORDS: dict[str, Word] = {"supported": "agree", "not supported": "differ", "undecided": "undecided"}
 
 
 def configs(preset: Preset) -> list[RunConfig]:
@@ -38,25 +39,14 @@ def plot(data: Data) -> Figure:
 
 
 def measured(data: Data) -> str:
-    return exponent_line(data["runs"])
-
-
-def exponent_line(runs: pd.DataFrame) -> str:
-    """How tau_mem grows with N over the runs: curves that fall together against passes have an exponent of 1."""
-    usable = runs[(runs["tau_mem_lower"] > 0) | (runs["tau_mem_upper"] < float("inf"))]
-    seen = int((usable["tau_mem_upper"] < float("inf")).sum())
-    try:
-        claim = claim_memorization_exponent(usable)
-    except ValueError as fault:
-        return f"tau_mem seen in {seen} of {len(runs)} runs, too few to fit its growth with N ({fault}); undecided"
-    if claim.estimate is None or claim.ci is None:
-        return (
-            f"tau_mem seen in {seen} of {len(runs)} runs, its growth with N is not determined ({claim.note}); undecided"
-        )
+    """Curves that fall together against passes have an exponent of 1."""
+    runs = data["runs"]
+    seen = int((runs["tau_mem_upper"] < float("inf")).sum())
+    claim = tested(claim_memorization_exponent, runs)
     few, many = (runs[runs["n_train"] == n] for n in (runs["n_train"].min(), runs["n_train"].max()))
     return (
-        f"tau_mem ~ N^{claim.estimate:.2f} [{claim.ci[0]:.2f}, {claim.ci[1]:.2f}] over {len(usable)} runs ({seen} with "
-        f"tau_mem seen), against an exponent of 1 for curves that fall together in passes (0.8 to 1.2 counts as 1); "
-        f"median tau_rule at N = {few['n_train'].iloc[0]} and {many['n_train'].iloc[0]}: {clock_text(few, 'tau_rule')} "
-        f"and {clock_text(many, 'tau_rule')} steps over all G; {WORDS[claim.verdict]}"
+        f"exponent of tau_mem in N {estimate_text(claim)} over {claim.n_runs} runs (tau_mem seen in {seen} of "
+        f"{len(runs)}), against 1 for curves that fall together in passes (0.8 to 1.2 counts as 1); median tau_rule at "
+        f"N = {runs['n_train'].min()} and {runs['n_train'].max()}: {clock_text(few, 'tau_rule')} and "
+        f"{clock_text(many, 'tau_rule')} steps over all G; {answer_of([claim])}"
     )

@@ -33,7 +33,7 @@ from .shared.clock_plots import (
     step_axis,
 )
 from .shared.clock_statistics import answer_of, estimate_text, tested
-from .shared.clock_tables import onset_table, rule_shape
+from .shared.clock_tables import ARCHITECTURES, onset_table, rule_shape
 from .shared.scaling_fits import POOLED, exponent_table, line_table
 from .store import Data
 
@@ -91,10 +91,10 @@ def plot(data: Data) -> Figure:
 def measured(data: Data) -> str:
     runs = data["runs"]
     parts, verdicts = [], []
-    for kind, table in runs.groupby("architecture", sort=False):
-        verdict = tested(claim_memorization_exponent, table)
+    for kind, name in ARCHITECTURES.items():
+        verdict = tested(claim_memorization_exponent, runs[runs["architecture"] == kind])
         verdicts.append(verdict)
-        parts.append(f"{str(kind).upper().replace('DIT', 'DiT')} {estimate_text(verdict)} ({verdict.n_runs} runs)")
+        parts.append(f"{name} {estimate_text(verdict)} ({verdict.n_runs} runs)")
     separate = data["exponents"][data["exponents"]["rule"] != POOLED]
     inside = int(((separate["low"] <= RANGE[1]) & (separate["high"] >= RANGE[0])).sum())
     return (

@@ -22,11 +22,12 @@ from ..empirics.probes.nearest import (
     hamming_over_training,
     hamming_references,
 )
+from ..empirics.probes.phases import outer_legend
 from ..empirics.style import COLOURS, new_figure
 from .catalogue import parity
 from .presets import Preset
 from .shared.clock_tables import median_onset
-from .shared.curves import LineStyle, entries, plot_seeds, scale_text
+from .shared.curves import LineStyle, plot_seeds, scale_text
 from .shared.run_tables import runs_table
 from .shared.verdicts import LEVEL, clock_text, word
 from .store import Data
@@ -72,7 +73,7 @@ def plot(data: Data) -> Figure:
     for ax in places[max(0, len(group_sizes) - across) : len(group_sizes)]:
         ax.set_xlabel("training step")
         ax.xaxis.set_tick_params(labelbottom=True)
-    figure.legend(*entries(places), loc="outside lower center", ncols=across + 1)
+    outer_legend(figure, places, ncols=across + 1)
     lines = f"faint: a run; thick: median of those with {FEW} such generations or more"
     figure.suptitle(f"{scale_text(runs)}\n{lines}", fontsize=9)
     return figure

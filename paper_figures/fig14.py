@@ -24,8 +24,8 @@ from .shared.verdicts import word
 from .store import Data
 
 PAPER = (
-    "At low noise the losses of all three splits collapse early, as the model learns to quantize; they part later, at "
-    "rule learning and at memorization."
+    "At low noise the losses of all three splits collapse quickly. The caption is cut off after it; tested is that "
+    "they collapse before the rule is learned."
 )
 COLLAPSED = 0.5
 """Part of the first loss below which a loss counts as collapsed."""

@@ -24,8 +24,7 @@ from .shared.score_tables import basins, compact, record, segments
 from .store import Data
 
 PAPER = (
-    "Basins of rule-valid samples expand around tau_rule; from tau_mem on the basins of training samples widen and "
-    "dominate."
+    "Basins of rule-valid samples expand around tau_rule; those of training samples begin to dominate around tau_mem."
 )
 
 

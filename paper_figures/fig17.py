@@ -22,8 +22,8 @@ from .shared.verdicts import word
 from .store import Data
 
 PAPER = (
-    "Before rule learning the score has alike attractors at all vertices of the cube; after it begins, the valid "
-    "anchors a and b dominate the invalid c and d."
+    "Before rule learning the score forms attractors around the vertices of the cube; after it begins, the valid "
+    "anchors a and b start to dominate the invalid c and d."
 )
 STAGE = "early"
 

@@ -9,7 +9,7 @@ held-out sample, completes them to that sample or to any training sample, betwee
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.probes.phases import AFTER, AT_RULE, LEARNED, kept_steps, outer_legend, phase_steps
@@ -36,7 +36,10 @@ from .shared.score_tables import compact
 from .shared.verdicts import Word, word
 from .store import Data
 
-PAPER = "The GPT passes the same stages as the DiT: its samples come to obey the rule, then are memorized."
+PAPER = (
+    "The GPT analogue of Figure 3. The caption is cut off; tested is that the same two clocks strike: samples come to "
+    "obey the rule, then are memorized."
+)
 MOST_PREFIXES = 512
 """Samples of a split whose losses and completions are taken; fewer where the training set is smaller."""
 
@@ -69,7 +72,10 @@ def plot(data: Data) -> Figure:
     axes = middle.subplots(1, losses["split"].nunique(), squeeze=False)[0].tolist()
     draw_position_losses(axes, losses, data["floors"], run)
     outer_legend(middle, axes, ncols=3)
-    _draw_completions(bottom, data["completions"], run)
+    completions = data["completions"]
+    grid = bottom.subplots(2, completions["split"].nunique(), sharex=True, sharey=True, squeeze=False).tolist()
+    draw_completions(grid, completions, run)
+    outer_legend(bottom, grid[0][:1], ncols=3)
     for part, text in (
         (states, "A  states of generations over training"),
         (windows, "B  samples by state; shades: share of a row"),
@@ -111,19 +117,3 @@ def copies(completions: pd.DataFrame, run: RunRecord) -> tuple[Word, str]:
         f"(exact chance {chance:.3f}, full memorizer {full:.3f})"
     )
     return word(now_low > max(chance, then_high), now_high < max(chance, then_low)), text
-
-
-def _draw_completions(figure: SubFigure, table: pd.DataFrame, run: RunRecord) -> None:
-    """A column a split; above: completes to that sample, below: to any training sample."""
-    splits = list(dict.fromkeys(table["split"]))
-    axes = figure.subplots(2, len(splits), sharex=True, sharey=True, squeeze=False)
-    for column, split in enumerate(splits):
-        draw_completions(axes[0, column], table, run, split, "same")
-        draw_completions(axes[1, column], table, run, split, "any")
-        n = table.loc[table["split"] == split, "n"].iloc[0]
-        axes[0, column].set_title(f"prefixes of {n} {split} samples")
-        axes[1, column].set_xlabel("cells given")
-    axes[0, 0].set_ylabel("P(completes to\nthat sample)")
-    axes[1, 0].set_ylabel("P(completes to a\ntraining sample)")
-    axes[0, 0].set_ylim(-0.03, 1.03)
-    outer_legend(figure, [axes[0, 0]], ncols=3)

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
+from ..empirics.probes.phases import outer_legend
 from ..empirics.style import COLOURS, new_figure
 from ..theory import rule as build_rule
 from .presets import Preset
@@ -22,7 +23,6 @@ from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
 from .shared.clock_plots import DASHES, draw_seeds, ordered_colour, step_axis
 from .shared.clock_statistics import clock_order
 from .shared.clock_tables import curve_table, onset_table
-from .shared.curves import entries
 from .store import Data
 
 PAPER = (
@@ -80,7 +80,7 @@ def plot(data: Data) -> Figure:
         row[0].set_ylabel(ENCODINGS[encoding])
     for ax in axes[-1]:
         ax.set_xlabel("training step")
-    figure.legend(*entries(axes[0]), loc="outside lower center", ncols=5)
+    outer_legend(figure, axes[0], ncols=5)
     figure.suptitle(f"{scale(runs)} (faint), median (thick)", fontsize=10)
     return figure
 

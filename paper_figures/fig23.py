@@ -16,7 +16,7 @@ from .presets import Preset
 from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
 from .shared.clock_plots import draw_clocks, onset_legend
 from .shared.clock_statistics import answer_of, clock_order, onset_ratio
-from .shared.clock_tables import median_onset, onset_table
+from .shared.clock_tables import median_text, onset_table
 from .store import Data
 
 PAPER = (
@@ -54,9 +54,8 @@ def measured(data: Data) -> str:
     runs = data["runs"]
     parts = []
     for (encoding, spec), cell in runs.groupby(["encoding", "rule"], sort=False):
-        medians = [median_onset(cell, name) for name in ONSETS]
-        texts = ["not reached" if value == float("inf") else f"{value:.0f}" for value in medians]
-        parts.append(f"{family_name(str(spec))} {encoding} {' / '.join(texts)}")
+        medians = " / ".join(median_text(cell, name) for name in ONSETS)
+        parts.append(f"{family_name(str(spec))} {encoding} {medians}")
     rule, novel = clock_order(runs), clock_order(runs, "tau_novel")
     return (
         f"{len(runs)} runs; median tau_rule / novel-valid >= 0.5 / tau_mem: {'; '.join(parts)}; tau_rule, scalar over "

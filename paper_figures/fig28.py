@@ -23,8 +23,8 @@ from .shared.verdicts import most_word
 from .store import Data
 
 PAPER = (
-    "Matched GPT-mini and DiT-mini runs near the frontier of learnability: seeds of one configuration are consistent "
-    "with each other."
+    "Matched GPT-mini and DiT-mini runs near the frontier of learnability, seeds overlaid. The caption is cut off "
+    "before a conclusion; tested is that seeds of one configuration are consistent with each other."
 )
 HALFLIFE = 1.0
 """Evaluations after which a weight of the moving average has halved."""

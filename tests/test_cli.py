@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 import twoclocks as tc
-from twoclocks.cli import COMMANDS, main
+from twoclocks.cli import COMMANDS, RunCommand, main
 
 TINY = ["--rule", "parity:2x4,G=4", "--model", "gpt-nano", "--n-train", "8", "--steps", "12", "--batch-size", "8"]
 TINY += ["--n-eval", "16", "--eval-first", "6"]
@@ -163,3 +163,29 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     )
     assert run.stderr == ""
     assert run.stdout.count("\n") == 1
+
+
+def test_an_interrupted_run_is_told_to_resume_and_no_other_command(monkeypatch, capsys):
+    def interrupt(self, asked_for):
+        raise KeyboardInterrupt
+
+    told = {}
+    for arguments in (["run"], ["report", "runs"]):
+        monkeypatch.setattr(COMMANDS[arguments[0]], "__call__", interrupt)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 130
+        told[arguments[0]] = capsys.readouterr().err
+    assert "--resume" in told["run"]
+    assert told["report"] == "twoclocks: interrupted\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--no-resume"], ["--no-tensorboard"], ["--resume", "--out", "old"]])
+def test_options_that_set_nothing_of_the_run_leave_the_quick_preset(monkeypatch, capsys, options):
+    asked = []
+    monkeypatch.setattr(RunCommand, "_train_quick", lambda self, out: asked.append("quick"))
+    monkeypatch.setattr("twoclocks.empirics.train", lambda *given, **named: asked.append("own"))
+    monkeypatch.setattr("twoclocks.cli.show_clocks", lambda runs, out: None)
+    main(["run", *options])
+    main(["run", "--seed", "1", *options])
+    assert asked == ["quick", "own"]

@@ -8,7 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -85,7 +87,8 @@ def test_slow_python_snippets_run(page, workplace, forget_registrations):
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "console")], ids=name_of)
 def test_console_snippets_name_commands_and_options_that_exist(page):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    lines = [line for code, _ in snippets(page, "console") for line in code.splitlines() if line.startswith("$ ")]
+    text = "\n".join(code.replace("\\\n", "") for code, _ in snippets(page, "console"))
+    lines = [line for line in text.splitlines() if line.startswith("$ ")]
     assert lines
     for line in lines:
         program, *arguments = shlex.split(line[2:], comments=True)
@@ -96,6 +99,12 @@ def test_console_snippets_name_commands_and_options_that_exist(page):
             assert options <= command_options(arguments[0]), line
         else:
             assert program in {"dask", "git", "jupyter", "mkdocs", "pip", "pytest", "python", "ruff"}, line
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if FENCE.search(page.read_text())], ids=name_of)
+def test_snippets_fit_beside_the_menu(page):
+    for _, kind, code in FENCE.findall(page.read_text()):
+        assert max(map(len, code.splitlines())) <= 88, f"a {kind} snippet is cut at 88 columns on the site"
 
 
 def command_options(command: str) -> set[str]:
@@ -156,7 +165,10 @@ def test_docstrings_become_markdown():
         "    b: both,",
         "        long.",
     ]
-    assert "```yaml\n    key: 1\n    ```" in to_markdown("optional::\n\n    key: 1\n\nEnd.")
+    assert "\n```yaml\nkey: 1\n```\n" in to_markdown("optional::\n\n    key: 1\n\nEnd.")
+    assert "\n        ```yaml\n        key: 1\n        ```\n" in to_markdown(
+        "Args:\n    a: optional::\n\n        key: 1\n"
+    )
     table = to_markdown("=== =====\na   b\n=== =====\n1   |x|\n    more\n2   y\n=== =====")
     assert table.split("\n")[1:-1] == ["| a | b |", "| --- | --- |", r"| 1 | \|x\| more |", "| 2 | y |"]
 
@@ -192,6 +204,62 @@ def site(tmp_path_factory):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
+
+
+class Links(HTMLParser):
+    """The anchors of a page, and what it links to or shows."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.targets: set[str] = set()
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        values = {key: value for key, value in attrs if value}
+        self.anchors |= {values[key] for key in ("id", "name") if key in values}
+        self.targets |= {values[key] for key in ("href", "src") if key in values}
+
+
+def dead_links(site: Path) -> list[str]:
+    """Links, anchors and images of a built site that lead nowhere in it. Other hosts are left alone."""
+    pages = {path.resolve(): Links(path) for path in sorted(site.rglob("*.html"))}
+    dead = []
+    for path, page in pages.items():
+        for target in sorted(page.targets):
+            scheme, host, place, _, anchor = urlsplit(target)
+            if scheme or host:
+                continue
+            found = (path.parent / unquote(place)).resolve() if place else path
+            known = pages[found].anchors if found in pages else {unquote(anchor)}
+            if not found.is_file() or (anchor and unquote(anchor) not in known):
+                dead.append(f"{path.name}: {target}")
+    return dead
+
+
+def test_dead_links_are_found(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "b.html").write_text("<h1 id='top'></h1><a href='../a.html#%C3%A9'></a>")
+    (tmp_path / "a.html").write_text("<p id='é'><a href='inner/b.html#top'></a><a href='https://example.org/x'></a>")
+    assert dead_links(tmp_path) == []
+    (tmp_path / "c.html").write_text(
+        "<a href='#no'></a><a href='inner/b.html#no'></a><a href='d.html'></a><img src='e.png'>"
+    )
+    assert dead_links(tmp_path) == [f"c.html: {target}" for target in ("#no", "d.html", "e.png", "inner/b.html#no")]
+
+
+@pytest.mark.slow
+def test_every_internal_link_anchor_and_image_of_the_site_resolves(site):
+    assert dead_links(site) == []
+
+
+@pytest.mark.slow
+def test_no_markup_is_left_unrendered(site):
+    for page in sorted(site.rglob("*.html")):
+        text = re.sub(r"<(script|style)\b.*?</\1>", "", page.read_text(), flags=re.S)
+        assert "```" not in text, page
+        prose = re.sub(r"<code\b.*?</code>", "", text, flags=re.S)
+        assert not re.search(r"<!-- \w+|<p>:::|\]\[twoclocks", prose), page
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ class OptimalDenoiser:
     def score(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """grad_y log p_sigma(y) = (D(y) - y) / sigma^2, like y."""
         _, s = self._inputs(y, sigma)
-        return (self(y, sigma) - y) / s.reshape(-1, *[1] * (y.ndim - 1)) ** 2
+        return ((self(y, sigma) - y) / s.reshape(-1, *[1] * (y.ndim - 1)) ** 2).to(y.dtype)
 
     def log_density(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """log p_sigma(y) in nats, the density of y in R^(C D): (B,)."""
@@ -79,11 +79,12 @@ class OptimalDenoiser:
         return second.reshape(-1, n, n) - mean[:, :, None] * mean[:, None, :]
 
     def _inputs(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Cells (B, D, C) and sigma (B,) in their dtype."""
+        """Cells (B, D, C), float32 or wider, for half precision does not hold 1 / sigma^2; and sigma (B,) likewise."""
         if not isinstance(y, Tensor) or not y.dtype.is_floating_point:
             raise ValueError(f"y must be a floating-point tensor, got {getattr(y, 'dtype', type(y).__name__)}")
         cells = self.encoding.cells(y)
-        s = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
+        cells = cells.to(torch.promote_types(y.dtype, torch.float32))
+        s = torch.as_tensor(sigma, dtype=cells.dtype, device=y.device)
         if s.numel() not in (1, len(y)) or s.ndim > max(1, y.ndim):
             raise ValueError(f"sigma must be a number or have shape ({len(y)},), got shape {tuple(s.shape)}")
         if not bool((s > 0).all()) or not bool(s.isfinite().all()):
@@ -93,8 +94,7 @@ class OptimalDenoiser:
     def _fields(self, cells: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """Fields (B, D, Q) relative to each cell's nearest code, and what they leave out (B,), without cancellation."""
         codes = self.encoding.codes.to(cells)  # (Q, C)
-        nearest = torch.cdist(cells, codes[None], compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
-        near = codes[nearest]  # (B, D, C)
+        near = codes[self.encoding.distances(cells).argmin(-1)]  # (B, D, C)
         step = codes - near[..., None, :]  # (B, D, Q, C)
         h = (step * (cells[..., None, :] - near[..., None, :] - step / 2)).sum(-1) / s[:, None, None] ** 2
         return h, -(cells - near).square().sum((1, 2)) / (2 * s**2)

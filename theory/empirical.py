@@ -37,7 +37,7 @@ class EmpiricalLaw(Law):
         x_train = x_train.flatten(1)
         self.check_symbols(x_train, batch=True)
         self.x_train = x_train.to(torch.uint8) if alphabet <= 256 else x_train
-        self._codes: tuple[tuple[bool, torch.dtype, torch.device], Tensor] | None = None
+        self._kept_keys: tuple[tuple[bool, torch.dtype, torch.device], Tensor] | None = None
         self._sorted: np.ndarray | None = None
 
     @property
@@ -58,16 +58,16 @@ class EmpiricalLaw(Law):
     def _keys(self, like: Tensor, spins: bool) -> Tensor:
         """The training set as attention keys in the dtype and place of `like`: -1/+1 (N, D), or one-hot (N, D * Q)."""
         tag = (spins, like.dtype, like.device)
-        if self._codes is None or self._codes[0] != tag:  # keep one copy: a training set may fill much of the memory
-            self._codes = None
+        if self._kept_keys is None or self._kept_keys[0] != tag:  # one copy alone: it may fill much of the memory
+            self._kept_keys = None
             x = self.x_train.to(like.device)
             if spins:
                 keys = x.to(like.dtype).mul_(2).sub_(1)
             else:
                 keys = x.new_zeros(*x.shape, self.alphabet, dtype=like.dtype)
                 keys = keys.scatter_(-1, x.long().unsqueeze(-1), 1.0).flatten(1)
-            self._codes = (tag, keys)
-        return self._codes[1]
+            self._kept_keys = (tag, keys)
+        return self._kept_keys[1]
 
     def _log_normaliser(self, h: Tensor) -> Tensor:
         q = h.flatten(1)

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .law import check_grid
+
 Kind = Literal["pm1", "scalar", "onehot"]
 
 
@@ -26,12 +28,13 @@ class Encoding:
         sigma_data: root mean square of the codes' entries under equally likely symbols (EDM's data scale).
 
     Raises:
-        ValueError: an unknown kind, or pm1 with Q != 2.
+        ValueError: an unknown kind, pm1 with Q != 2, or a bad shape or alphabet.
     """
 
     AMBIGUOUS = 0.5  # distance from the nearest code, in units of half the distance between neighbouring codes
 
     def __init__(self, shape: tuple[int, int], alphabet: int, kind: Kind = "pm1") -> None:
+        check_grid(shape, alphabet)
         if kind == "pm1" and alphabet != 2:
             raise ValueError(f"encoding 'pm1' needs 2 symbols, got {alphabet}; use 'scalar' or 'onehot'")
         if kind in ("pm1", "scalar"):
@@ -60,9 +63,15 @@ class Encoding:
         return f"Encoding({self.shape}, {self.alphabet}, {self.kind!r})"
 
     def encode(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Images (B, C, H, W) of symbols x (B, D), in data units; ValueError unless x holds integers of that shape."""
+        """Images (B, C, H, W) of symbols x (B, D), in data units.
+
+        Raises:
+            ValueError: x does not hold integers 0..Q-1 in that shape.
+        """
         if x.ndim != 2 or x.shape[1] != self.dim or x.dtype.is_floating_point:
             raise ValueError(f"symbols must be integers of shape (B, {self.dim}), got {tuple(x.shape)} {x.dtype}")
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.alphabet):
+            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}, got {int(x.min())}..{int(x.max())}")
         codes = self.codes.to(x.device, dtype)[x.long()]  # (B, D, C)
         return codes.transpose(1, 2).reshape(len(x), self.channels, *self.shape)
 
@@ -76,11 +85,14 @@ class Encoding:
             symbols int64 (B, D), and ambiguous bool (B,): some cell is not finite, or lies farther from its nearest
             code than 0.5 in units of half the distance between codes (for -1/+1: |y| outside [0.5, 1.5]).
         """
-        cells = self.cells(y)  # (B, D, C)
-        distance = torch.cdist(cells, self.codes.to(cells)[None], compute_mode="donot_use_mm_for_euclid_dist")
-        nearest, symbols = distance.min(-1)
+        nearest, symbols = self.distances(self.cells(y)).min(-1)
         clear = nearest <= self.AMBIGUOUS * self.gap / 2  # False for NaN too
         return symbols, ~clear.all(-1)
+
+    def distances(self, cells: Tensor) -> Tensor:
+        """From each cell (B, D, C) to each code: (B, D, Q), in data units, float32 or wider."""
+        cells = cells.to(torch.promote_types(cells.dtype, torch.float32))  # cdist takes no half precision
+        return torch.cdist(cells, self.codes.to(cells)[None], compute_mode="donot_use_mm_for_euclid_dist")
 
     def cells(self, y: Tensor) -> Tensor:
         """(B, D, C) of images (B, C, H, W), or of rows (B, D) where C = 1; ValueError for any other shape."""
@@ -94,8 +106,8 @@ class Encoding:
         )
 
     def like(self, cells: Tensor, y: Tensor) -> Tensor:
-        """Undo `cells`: (B, D, C) back to the shape of y."""
-        return cells.transpose(1, 2).reshape(y.shape)
+        """Undo `cells`: (B, D, C) back to the shape and dtype of y."""
+        return cells.transpose(1, 2).reshape(y.shape).to(y.dtype)
 
 
 def default_encoding(shape: tuple[int, int], alphabet: int) -> Encoding:

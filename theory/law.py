@@ -33,10 +33,7 @@ class Law(ABC):
     alphabet: int
 
     def __init__(self, shape: tuple[int, int], alphabet: int) -> None:
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"shape must be (height, width), both at least 1, got {shape}")
-        if alphabet < 2:
-            raise ValueError(f"alphabet must hold at least 2 symbols, got {alphabet}")
+        check_grid(shape, alphabet)
         self.shape = (int(shape[0]), int(shape[1]))
         self.alphabet = int(alphabet)
 
@@ -254,6 +251,22 @@ class Rule(Law):
 
     def __repr__(self) -> str:
         return f"rule({self.spec!r})"
+
+
+def check_grid(shape: tuple[int, int], alphabet: int) -> None:
+    """ValueError unless shape is (height, width), both at least 1, and the alphabet holds at least 2 symbols."""
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"shape must be (height, width), both at least 1, got {shape}")
+    if alphabet < 2:
+        raise ValueError(f"alphabet must hold at least 2 symbols, got {alphabet}")
+
+
+def clamped_fields(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
+    """Fields float64 (n, D, Q) that fix the cells (size,) to each pattern (n, size) and leave the others free."""
+    h = torch.zeros(len(patterns), law.dim, law.alphabet, dtype=torch.float64)
+    clamp = torch.full((*patterns.shape, law.alphabet), -math.inf, dtype=torch.float64)
+    h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
+    return h
 
 
 class _LogPartition(torch.autograd.Function):

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from .law import Rule
+from .law import Rule, clamped_fields
 
 Level = Literal["sample", "group"]
 Sampler = Literal["population", "cube"]
@@ -44,14 +44,17 @@ def chance_memorization(
     if sampler not in ("population", "cube"):
         raise ValueError(f"sampler must be 'population' or 'cube', got {sampler!r}")
     size = rule.support_size if sampler == "population" else rule.alphabet**rule.dim
-    if isinstance(train, int):
+    if isinstance(train, int | np.integer):
+        train = int(train)
         if not 0 <= train <= rule.support_size:
             raise ValueError(f"a training set of distinct samples holds 0..{rule.support_size} of them, got N={train}")
         return train / size if level == "sample" else _expected_group_chance(rule, sampler, train)
     rule.check_symbols(train, batch=True)
-    if level == "sample":
-        return len(torch.unique(train, dim=0)) / size if len(train) else 0.0
-    return _group_chance(rule, sampler, train)
+    if level == "group":
+        return _group_chance(rule, sampler, train)
+    if sampler == "population":
+        train = train[rule.is_valid(train)]  # it never shows the others
+    return len(torch.unique(train, dim=0)) / size if len(train) else 0.0
 
 
 def chance_table(rule: Rule, n_train: Sequence[int]) -> pd.DataFrame:
@@ -97,7 +100,8 @@ def memorization_test(n_memorized: int, n_generated: int, chance: float, confide
         ratio n_memorized / n_generated; ci_low, ci_high; p_value of "at least this many at chance".
 
     Raises:
-        ValueError: counts that are not 0 <= n_memorized <= n_generated with n_generated >= 1, or chance outside [0, 1].
+        ValueError: counts that are not 0 <= n_memorized <= n_generated with n_generated >= 1, chance outside [0, 1], or
+            confidence outside (0, 1).
     """
     if n_generated < 1 or not 0 <= n_memorized <= n_generated:
         raise ValueError(
@@ -111,7 +115,13 @@ def memorization_test(n_memorized: int, n_generated: int, chance: float, confide
 
 
 def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a proportion, from the quantiles of the beta distribution."""
+    """Clopper-Pearson interval of a proportion, from the quantiles of the beta distribution.
+
+    Raises:
+        ValueError: confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     tail = (1 - confidence) / 2
     low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(stats.beta.isf(tail, successes + 1, trials - successes))
@@ -166,7 +176,7 @@ def _chance_seen(population: int, part: int, n: int, terms: int = 2**20) -> floa
 
 def _pattern_probs(rule: Rule, cells: Tensor, patterns: Tensor, block: int = 4096) -> float:
     """P(x[cells] is one of the distinct patterns (n, size)) under a rule."""
-    logs = [rule.log_partition(_clamped(rule, cells, part)) for part in patterns.split(block)]
+    logs = [rule.log_partition(clamped_fields(rule, cells, part)) for part in patterns.split(block)]
     return float(torch.cat(logs).exp().sum()) if logs else 0.0
 
 
@@ -174,7 +184,7 @@ def _possible_patterns(rule: Rule, cells: Tensor, block: int = 4096, most: int =
     """The probabilities of all patterns that a rule can show in these cells, found cell by cell: float64 (n,)."""
     patterns, probs = torch.zeros(1, 0, dtype=torch.int64), torch.ones(1, dtype=torch.float64)
     for k, cell in enumerate(cells):
-        following = [rule.marginals(_clamped(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
+        following = [rule.marginals(clamped_fields(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
         joint = probs[:, None] * torch.cat(following)  # (n, Q)
         row, symbol = joint.nonzero(as_tuple=True)
         if len(row) > most:
@@ -184,11 +194,3 @@ def _possible_patterns(rule: Rule, cells: Tensor, block: int = 4096, most: int =
             )
         patterns, probs = torch.cat([patterns[row], symbol[:, None]], 1), joint[row, symbol]
     return probs.numpy()
-
-
-def _clamped(rule: Rule, cells: Tensor, patterns: Tensor) -> Tensor:
-    """Fields (n, D, Q) that fix the cells to each pattern (n, size) and leave the others free."""
-    h = torch.zeros(len(patterns), rule.dim, rule.alphabet, dtype=torch.float64)
-    clamp = torch.full((*patterns.shape, rule.alphabet), -math.inf, dtype=torch.float64)
-    h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
-    return h

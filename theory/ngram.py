@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .law import BLOCKED, Law, Rule
+from .law import BLOCKED, Law, Rule, clamped_fields
 from .parity import GroupParity
 
 
@@ -161,12 +161,11 @@ def support(law: Law) -> Tensor:
 
     It grows prefixes cell by cell and keeps those that the law can complete: about n D calls of its marginals.
     """
-    D, Q = law.dim, law.alphabet
     prefixes = torch.zeros(1, 0, dtype=torch.int64)
-    for t in range(D):
+    for t in range(law.dim):
         kept = []
         for part in prefixes.split(4096):
-            alive = law.marginals(_clamped(part, 0, D, Q))[:, t] > 1e-12  # a zero may come out as rounding
+            alive = law.marginals(clamped_fields(law, torch.arange(t), part))[:, t] > 1e-12  # zeros may be rounded
             row, symbol = alive.nonzero(as_tuple=True)
             kept.append(torch.cat([part[row], symbol[:, None]], 1))
         prefixes = torch.cat(kept)
@@ -182,20 +181,12 @@ def _conditionals(law: Law, order: int, block: int) -> Tensor:
         seen = min(t, order)
         places = Q ** torch.arange(seen - 1, -1, -1)
         windows = torch.arange(Q**seen)[:, None] // places % Q  # (Q^seen, seen)
-        rows = [law.marginals(_clamped(part, t - seen, D, Q))[:, t] for part in windows.split(max(1, block // (D * Q)))]
+        parts, cells = windows.split(max(1, block // (D * Q))), torch.arange(t - seen, t)
+        rows = [law.marginals(clamped_fields(law, cells, part))[:, t] for part in parts]
         conditional = torch.cat(rows)
         conditional[conditional.sum(-1) == 0] = 1 / Q  # a window of probability zero, never reached
         table[t] = conditional.repeat(states // Q**seen, 1)  # the same whatever stands before the window
     return table
-
-
-def _clamped(window: Tensor, start: int, D: int, Q: int) -> Tensor:
-    """Fields (n, D, Q) that fix the cells from start on to the windows (n, size) and leave the others free."""
-    h = torch.zeros(len(window), D, Q, dtype=torch.float64)
-    cells = slice(start, start + window.shape[1])
-    h[:, cells] = -math.inf
-    h[:, cells].scatter_(-1, window.unsqueeze(-1), 0.0)
-    return h
 
 
 def _slide(joint: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .law import BLOCKED, Law
+from .law import BLOCKED, Law, check_grid
 
 
 class ProductLaw(Law):
@@ -23,11 +23,13 @@ class ProductLaw(Law):
 
     def __init__(self, probs: Tensor, shape: tuple[int, int]) -> None:
         probs = torch.as_tensor(probs, dtype=torch.float64)
-        if probs.ndim != 2 or probs.shape[0] != shape[0] * shape[1]:
-            raise ValueError(f"probs must have shape ({shape[0] * shape[1]}, Q), got {tuple(probs.shape)}")
+        if probs.ndim != 2:
+            raise ValueError(f"probs must have shape (D, Q), got {tuple(probs.shape)}")
+        super().__init__(shape, probs.shape[1])
+        if len(probs) != self.dim:
+            raise ValueError(f"probs must have shape ({self.dim}, Q), got {tuple(probs.shape)}")
         if bool((probs < 0).any()) or not torch.allclose(probs.sum(-1), torch.ones(len(probs), dtype=probs.dtype)):
             raise ValueError("each row of probs must be non-negative and sum to 1")
-        super().__init__(shape, probs.shape[1])
         self.probs = probs
 
     @property
@@ -35,6 +37,8 @@ class ProductLaw(Law):
         return float(torch.special.entr(self.probs).sum())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        if n == 0:  # multinomial refuses it
+            return torch.empty(0, self.dim, dtype=torch.int64)
         return torch.multinomial(self.probs, n, replacement=True, generator=generator).T.contiguous()
 
     def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,6 +59,7 @@ class CubeLaw(ProductLaw):
     """
 
     def __init__(self, shape: tuple[int, int], alphabet: int = 2) -> None:
+        check_grid(shape, alphabet)
         super().__init__(torch.full((shape[0] * shape[1], alphabet), 1 / alphabet, dtype=torch.float64), shape)
 
     @property

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -140,7 +141,7 @@ def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
     population = rule.entropy / rule.dim
     if train is None:
         return GptFloors(population, None)
-    if isinstance(train, int):
+    if isinstance(train, int | np.integer):
         if train < 1 or (isinstance(rule, Rule) and train > rule.support_size):
             most = f"..{rule.support_size}" if isinstance(rule, Rule) else " or more"
             raise ValueError(f"a training set of distinct samples holds 1{most} of them, got N={train}")

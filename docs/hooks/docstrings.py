@@ -58,7 +58,7 @@ def to_markdown(text: str, link: Any = lambda name: None) -> str:
         elif line.rstrip().endswith("::"):
             done.append(_prose(line.rstrip()[:-1], link))
             size = _block_size(lines[k + 1 :], _indent(line))
-            done += _fenced(lines[k + 1 : k + 1 + size])
+            done += _fenced(lines[k + 1 : k + 1 + size], nested=_indent(line) > 0)
             k += 1 + size
         else:
             done.append(_prose(line, link))
@@ -124,9 +124,12 @@ def _block_size(lines: list[str], indent: int) -> int:
     return sum(1 for _ in takewhile(lambda line: not line.strip() or _indent(line) > indent, lines))
 
 
-def _fenced(lines: list[str]) -> list[str]:
+def _fenced(lines: list[str], nested: bool) -> list[str]:
+    """A fence: as far in as the block within an entry, at the margin elsewhere, where indented it would be text."""
     body = "\n".join(lines).strip("\n").split("\n")
     margin = " " * min(_indent(line) for line in body if line.strip())
+    if not nested:
+        body, margin = [line.removeprefix(margin) for line in body], ""
     language = "python" if any(line.strip().startswith(("class ", "def ")) for line in body) else "yaml"
     return ["", f"{margin}```{language}", *body, f"{margin}```", ""]
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_relative_url
 from notebook_page import notebook_page
@@ -28,6 +29,13 @@ PICTURES = {
 }
 """Committed figures that pages show, by their names under assets/."""
 
+GALLERY = "paper_figures/README.md"
+STUDIES = "paper_figures/results/*/report.md"
+"""Committed reports that are pages of the site, with the pictures they show: gallery.md and studies/NAME.md.
+
+A strict build refuses a report that mkdocs.yml does not list, and a page listed there whose report is missing.
+"""
+
 
 def on_startup(**_: Any) -> None:
     """Lay out the package for the reference; builds side by side may do it at once."""
@@ -44,9 +52,17 @@ def on_startup(**_: Any) -> None:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the committed figures, and a page for each notebook."""
+    """Add the committed figures and reports, and a page for each notebook."""
     for name, source in PICTURES.items():
-        files.append(File.generated(config, f"assets/{name}", abs_src_path=str(ROOT / source)))
+        files.append(File.generated(config, f"assets/{name}", abs_src_path=str(existing(ROOT / source))))
+    reports = {"gallery.md": existing(ROOT / GALLERY)}
+    reports |= {f"studies/{path.parent.name}.md": path for path in sorted(ROOT.glob(STUDIES))}
+    for name, source in reports.items():
+        text = source.read_text()
+        files.append(File.generated(config, name, content=text))
+        for picture in re.findall(r"!\[.*?\]\(([^):]+)\)", text):
+            found = str(existing(source.parent / picture))
+            files.append(File.generated(config, str(Path(name).parent / picture), abs_src_path=found))
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         page = notebook_page(path)
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page.markdown))
@@ -85,6 +101,13 @@ def _fill(kind: str, name: str | None) -> str:
     if kind == "slow":  # a mark for the tests
         return ""
     raise ValueError(f"no page can ask for {kind!r}; known: commands, derivation, criteria, slow")
+
+
+def existing(path: Path) -> Path:
+    """The path, once it is sure that a page can show the file."""
+    if not path.is_file():
+        raise PluginError(f"{path.relative_to(ROOT)} is missing, and a page shows it: restore it, or make it again")
+    return path
 
 
 def cli_help(command: str) -> str:

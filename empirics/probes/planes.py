@@ -58,8 +58,11 @@ def plane_corners(rule: Rule, train: Tensor, n_planes: int, generator: torch.Gen
         generator: source of randomness, on the CPU.
 
     Raises:
-        ValueError: around every training sample the grids half way are valid, or no novel neighbour is found.
+        ValueError: n_planes below 1; around every training sample the grids half way are valid, or no novel neighbour
+            is found.
     """
+    if n_planes < 1:
+        raise ValueError(f"n_planes must be at least 1, got {n_planes}")
     quartets = []
     for index in torch.randperm(len(train), generator=generator):
         a = train[index]

@@ -229,22 +229,33 @@ def plot_completions(table: pd.DataFrame, run: Run | RunRecord, path: str | Path
     splits = list(dict.fromkeys(table["split"]))
     with figure_style():
         figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
-        for column, split in enumerate(splits):
-            draw_completions(axes[0][column], table, run, split, "same")
-            draw_completions(axes[1][column], table, run, split, "any")
-            n = table.loc[table["split"] == split, "n"].iloc[0]
-            axes[0][column].set_title(f"prefixes of {n} {split} samples")
-            axes[1][column].set_xlabel("cells given")
-        axes[0][0].set_ylabel("P(completes to that sample)")
-        axes[1][0].set_ylabel("P(completes to a training sample)")
-        axes[0][0].set_ylim(-0.03, 1.03)
+        draw_completions(axes, table, run)
         figure.suptitle(f"{run_title(run)}; 95% intervals", fontsize=9)
         outer_legend(figure, [axes[0][0]], ncols=2)
         figure.savefig(path)
 
 
-def draw_completions(ax: Axes, table: pd.DataFrame, run: Run | RunRecord, split: str, outcome: Outcome) -> None:
-    """One outcome of `completions_over_training` by prefix length, in each phase and for both exact optima (95%)."""
+def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: Run | RunRecord) -> None:
+    """Completions to the sample itself, and below to any training sample, by prefix length.
+
+    Args:
+        axes: two rows, a column a split of the table, with shared x and y.
+        table: from `completions_over_training`.
+        run: gives phases; the run or its record.
+    """
+    outcomes: tuple[tuple[Outcome, str], ...] = (("same", "that sample"), ("any", "a training sample"))
+    for row, (outcome, what) in zip(axes, outcomes, strict=True):
+        for ax, (_, part) in zip(row, table.groupby("split", sort=False), strict=True):
+            _draw_outcome(ax, part, run, outcome)
+        row[0].set_ylabel(f"P(completes to\n{what})")
+    for above, below, (split, part) in zip(*axes, table.groupby("split", sort=False), strict=True):
+        above.set_title(f"prefixes of {part['n'].iloc[0]} {split} samples")
+        below.set_xlabel("cells given")
+    axes[0][0].set_ylim(-0.03, 1.03)
+
+
+def _draw_outcome(ax: Axes, table: pd.DataFrame, run: Run | RunRecord, outcome: Outcome) -> None:
+    """One outcome on one split, in each phase and for both exact optima (95%)."""
     lines: list[tuple[str, int | None, str, dict[str, Any]]] = [
         (LEARNED, step, f"{phase}: step {step}", _look(phase)) for phase, step in phase_steps(run).items()
     ]
@@ -253,8 +264,7 @@ def draw_completions(ax: Axes, table: pd.DataFrame, run: Run | RunRecord, split:
         ("training-set optimum", None, "exact optimum of the training set", {"color": COLOURS["loss"], "ls": ":"}),
     ]
     for model, step, label, look in lines:
-        of_model = (table["model"] == model) & (table["split"] == split)
-        rows = table[of_model & (table["step"].isna() if step is None else table["step"] == step)]
+        rows = table[(table["model"] == model) & (table["step"].isna() if step is None else table["step"] == step)]
         if rows.empty:
             continue
         value, error = rows[outcome], 1.96 * rows[f"{outcome}_se"]

@@ -115,7 +115,12 @@ def run_segments(
         n_anchors: training samples, or all where there are fewer.
         n_points: positions on a segment.
         optima: see `over_run`.
+
+    Raises:
+        ValueError: n_anchors below 1, or a grid without one of the ends (see `neighbours.py`).
     """
+    if n_anchors < 1:
+        raise ValueError(f"n_anchors must be at least 1 training sample, got {n_anchors}")
     rule, train, generator = run.rule, run.train_set, random_stream(run.config.seed, "segments")
     starts = train[torch.randperm(len(train), generator=generator)[:n_anchors]]
     ends = dict(
@@ -185,7 +190,11 @@ def mean_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot_segments(profiles: pd.DataFrame, run: Run, path: str | Path, sigma: float = 1.0) -> None:
-    """Write `draw_segments` of a table from `run_segments` at one sigma, as PNG or PDF by the path's suffix."""
+    """Write `draw_segments` of a table from `run_segments` at one sigma, as PNG or PDF by the path's suffix.
+
+    Raises:
+        ValueError: the table has no such sigma.
+    """
     table = profiles[np.isclose(profiles["sigma"], sigma)]
     if table.empty:
         raise ValueError(f"the table has no sigma {sigma:g}; it has {sorted(set(profiles['sigma']))}")

@@ -15,7 +15,7 @@ from ...theory import condensation_sigma
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from .gap_claim import BAND, GapOpening, gap_opening, opening_text
-from .phases import LEARNED, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
+from .phases import LEARNED, log_edges, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
 from .record import RunRecord, run_record
 from .spectra import gap_onsets, gap_table, noise_bands
 
@@ -164,7 +164,9 @@ def _draw_gap_map(
     sigmas, steps = grid.index.to_numpy(float), grid.columns.to_numpy(float)
     reach = max(float(np.abs(grid.to_numpy()).max()), 1e-9)
     norm = SymLogNorm(reach / 50, vmin=-reach, vmax=reach)
-    mesh = ax.pcolormesh(_edges(steps), _edges(sigmas), grid.to_numpy(), cmap="RdBu_r", norm=norm, rasterized=True)
+    mesh = ax.pcolormesh(
+        log_edges(steps), log_edges(sigmas), grid.to_numpy(), cmap="RdBu_r", norm=norm, rasterized=True
+    )
     powers = [10.0**k for k in range(-9, 3) if reach / 50 <= 10.0**k <= reach]
     ticks = [-p for p in powers[::-1]] + [0.0, *powers]
     bar = figure.colorbar(mesh, ax=ax, ticks=ticks, label="held-out less train loss, per dimension")
@@ -182,7 +184,7 @@ def _draw_gap_map(
     if scale is not None:
         ax.axhline(scale, color="k", ls="--", lw=1.2, label=rf"condensation $\sigma_c$(N) = {scale:.2f}")
     ax.set(xscale="log", yscale="log", xlabel="training step", ylabel=r"noise $\sigma$ (data units)")
-    ax.set_xlim(_edges(steps)[0], _edges(steps)[-1])
+    ax.set_xlim(log_edges(steps)[0], log_edges(steps)[-1])
     ax.grid(False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
@@ -223,12 +225,3 @@ def _draw_gap_spectrum(ax: Axes, table: pd.DataFrame, opening: int | None, scale
     ax.set(xscale="log", xlabel=r"noise $\sigma$ (data units)", ylabel="gap, per dimension (95% interval)")
     ax.set_ylim(bottom=-0.003)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Edges of cells about centres on a log axis."""
-    logs = np.log(centres)
-    inner = (logs[1:] + logs[:-1]) / 2
-    if len(logs) == 1:
-        return np.exp([logs[0] - 0.5, logs[0] + 0.5])
-    return np.exp(np.concatenate([[2 * logs[0] - inner[0]], inner, [2 * logs[-1] - inner[-1]]]))

@@ -25,7 +25,7 @@ from ..onsets import Onset
 from ..runs.run import Run
 from ..sampling import Sampler, sample_images, sigma_schedule
 from ..style import COLOURS, figure_style
-from .phases import kept_steps, run_title
+from .phases import kept_steps, log_edges, run_title
 from .record import RunRecord
 
 STATES = ("ambiguous", "violating", "novel_valid", "memorized")
@@ -189,13 +189,6 @@ def raster_table(raster: StateRaster) -> pd.DataFrame:
     )
 
 
-def read_raster(table: pd.DataFrame) -> StateRaster:
-    """The raster that `raster_table` made a table of."""
-    codes = {name: k for k, name in enumerate(STATES)}
-    wide = table.assign(state=table["state"].map(codes)).pivot(index="sample", columns="step", values="state")
-    return StateRaster(wide.to_numpy().astype(np.int8), tuple(int(step) for step in wide.columns))
-
-
 def plot_state_raster(raster: StateRaster, run: Run | RunRecord, path: str | Path) -> None:
     """The raster with the counts above and the transitions beside, as PNG or PDF by the suffix.
 
@@ -282,17 +275,8 @@ _COLOURS = [
 ]
 
 
-def _edges(steps: Sequence[int]) -> np.ndarray:
-    """Borders between steps on a log axis, half-way to the neighbours."""
-    log = np.log(np.maximum(steps, 1))
-    if len(log) == 1:
-        return np.exp([log[0] - 0.1, log[0] + 0.1])
-    middle = (log[1:] + log[:-1]) / 2
-    return np.exp(np.r_[2 * log[0] - middle[0], middle, 2 * log[-1] - middle[-1]])
-
-
 def _draw_counts(ax: Axes, raster: StateRaster) -> None:
-    edges = _edges(raster.steps)
+    edges = log_edges(raster.steps)
     counts = raster.counts[list(STATES)].to_numpy()
     top = np.cumsum(counts, 1)
     for k, colour in enumerate(_COLOURS):
@@ -307,7 +291,7 @@ def _draw_samples(ax: Axes, raster: StateRaster) -> None:
     keys = [_first(states == 3), _first(states >= 2), _first(states >= 1)]
     order = np.lexsort(keys[::-1])
     mesh = ax.pcolormesh(
-        _edges(raster.steps), np.arange(len(states) + 1), states[order], cmap=ListedColormap(_COLOURS), vmin=-0.5,
+        log_edges(raster.steps), np.arange(len(states) + 1), states[order], cmap=ListedColormap(_COLOURS), vmin=-0.5,
         vmax=3.5, rasterized=True,
     )  # fmt: skip
     mesh.set_edgecolor("face")

@@ -251,11 +251,10 @@ def _cells(finding: Findings) -> str:
         row = [escape(str(model)), escape(str(rule)), f"{n:,}", f"{cell['n_runs'].max():,}"]
         for clock in CLOCKS:
             mine = cell[cell["onset"] == clock].iloc[0]
-            censored = f"{mine['n_censored']:,}" if mine["n_censored"] else "0"
             row += [
                 _interval(mine["median_lower"], mine["median_upper"]),
                 _interval(mine["lowest"], mine["highest"]),
-                censored,
+                f"{mine['n_censored']:,}",
             ]
         rows.append(row)
     header = ["Model", "Rule", "N", "Runs"]

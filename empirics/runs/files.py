@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,19 +31,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or not writable; the old file is intact.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # new by construction
-        with open(handle, "wb") as file:
+        with open(temporary, "xb") as file:  # refuses a name that exists
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         os.replace(temporary, path)
     except BaseException as fault:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if not isinstance(fault, OSError):
             raise
         raise OSError(
@@ -80,10 +77,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         content = path.read_bytes()
-        digest = _digest_path(path).read_text()
+        digest = _digest_path(path).read_bytes()
     except FileNotFoundError as fault:
         raise DamagedFile(f"{path} is incomplete: {Path(fault.filename).name} is missing") from None
-    if hashlib.sha256(content).hexdigest() != digest:
+    if hashlib.sha256(content).hexdigest().encode() != digest:
         raise DamagedFile(f"{path} does not match its SHA-256: it was cut short or altered")
     return safetensors_load(content)
 
@@ -137,14 +134,8 @@ def read_symbols(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         dim, alphabet, symbols = int(values.pop("dim")), int(values.pop("alphabet")), values.pop("symbols")
         x = np.unpackbits(symbols, axis=1, count=dim) if alphabet == 2 else symbols
         return x.astype(np.int64), values
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as fault:
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as fault:
         raise DamagedFile(f"{path} does not hold grids of symbols ({fault})") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _digest_path(path: Path) -> Path:

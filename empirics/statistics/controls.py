@@ -62,7 +62,7 @@ def diversity(
         rule: the rule, whose law is the reference.
         train: training symbols (N, D), valid.
         n_reference: simulated samples of the law; hamming_p_value is a multiple of 1 / (n_reference + 1).
-        generator: of the simulation.
+        generator: of the simulation; by default seeded with 0.
 
     Raises:
         ValueError: symbols of another shape or type, invalid training samples, fewer than two novel valid samples, or a
@@ -78,6 +78,7 @@ def diversity(
     n_novel_grids = rule.support_size - len(known)
     if n_novel_grids < 1:
         raise ValueError("the training set holds every valid grid, so nothing can be novel")
+    generator = generator or torch.Generator().manual_seed(0)
     keys = hash_rows(known)
     novel = samples[rule.is_valid(samples) & ~occur(samples, keys)]
     n = len(novel)
@@ -192,7 +193,7 @@ def permutation_control(
     )
 
 
-def _draw_novel(rule: Rule, n: int, keys: frozenset[bytes], generator: torch.Generator | None) -> Tensor:
+def _draw_novel(rule: Rule, n: int, keys: frozenset[bytes], generator: torch.Generator) -> Tensor:
     """n independent draws from the uniform law on the valid grids outside the training set."""
     kept: list[Tensor] = []
     while (have := sum(map(len, kept))) < n:

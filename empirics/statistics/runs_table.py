@@ -79,14 +79,17 @@ def check_runs(df: pd.DataFrame, onset: str, x: str | None = None, by: Sequence[
         A new table with float64 columns ``lower``, ``upper``, and ``x`` if asked, the `by` columns, and ``seed``.
 
     Raises:
-        ValueError: missing columns; missing, non-numeric, negative or reversed values; x not positive; several units;
-            the same run twice; a single seed. The message names the row, counted from 0.
+        ValueError: missing columns; a `by` column with the name of a new one; missing, non-numeric, negative or
+            reversed values; x not positive; several units; the same run twice; a single seed. The message names the
+            row, counted from 0.
     """
     if not isinstance(df, pd.DataFrame):
         raise ValueError(f"a runs table is a pandas DataFrame, got {type(df).__name__}")
     needed = [f"{onset}_lower", f"{onset}_upper", *([x] if x else []), *by, "seed"]
     if missing := [column for column in needed if column not in df.columns]:
         raise ValueError(f"the runs table has no column {missing[0]!r}; it has {', '.join(map(str, df.columns))}")
+    if taken := [column for column in by if column in ("lower", "upper", *(["x"] if x else []))]:
+        raise ValueError(f"a column that names groups cannot be called {taken[0]!r} here; rename it")
     if df.empty:
         raise ValueError("the runs table is empty")
     if "unit" in df.columns and df["unit"].nunique(dropna=False) > 1:

@@ -314,9 +314,11 @@ class ScalingFit:
             raise ValueError(f"undecided: {failed} of {self.n_boot} bootstrap fits did not converge; add runs")
 
     def _lines(self, x: np.ndarray | Sequence[float], group: Hashable) -> np.ndarray:
-        if group is None and len(self.groups) > 1:
-            raise ValueError(f"name a group: one of {list(self.groups)}")
-        k = 0 if group is None else self.groups.index(group)
+        if group is None and len(self.groups) == 1:
+            group = self.groups[0]
+        if group not in self.groups:
+            raise ValueError(f"name a group, one of {list(self.groups)}, got {group!r}")
+        k = self.groups.index(group)
         log_x = np.log(np.asarray(x, dtype=float))
         design = np.zeros((len(log_x), len(self.beta)))
         design[:, k] = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +61,7 @@ def plot_scaling(fit: ScalingFit, ax: Axes | None = None) -> Axes:
         mine = key if fit.by else None
         name = label if fit.by else None
         ax.plot(line, fit.predict(line, mine), color=colour, linestyle=dash, lw=1.6, label=name)
-        if fit.n_boot and not fit.at_resolution:
+        with suppress(ValueError):  # a bootstrap that is not to be trusted has no band
             ax.fill_between(line, *fit.band(line, mine), color=colour, alpha=0.15, lw=0)
     if censored.any():
         late_label = "censored: later than the arrow's foot"

@@ -1,1 +1,1 @@
-"""Many runs: grids of configs, executors from two cores to a cluster, and the report that a colleague can open."""
+"""Many runs: grids of configs, what they cost, and executors from two cores to a cluster."""

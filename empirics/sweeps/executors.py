@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 ExecutorName = Literal["local", "dask", "slurm"]
 
@@ -48,9 +48,11 @@ def open_executor(
         threads: CPU threads of each run.
 
     Raises:
-        ValueError: an option that does not fit the kind; a missing package; a scheduler that does not answer.
+        ValueError: an unknown kind, an option that does not fit it, a missing package, or a silent scheduler.
         CannotStart: worker processes would import a script that starts a sweep itself.
     """
+    if kind not in get_args(ExecutorName):
+        raise ValueError(f"an executor is one of {', '.join(get_args(ExecutorName))}, got {kind!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     if (scheduler is not None) != (kind == "dask"):

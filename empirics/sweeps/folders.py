@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...theory import rule
-from ..config import RunConfig
+from ..config import RunConfig, difference
 from ..runs.files import DamagedFile, read_lines, read_symbols
 from ..runs.folder import QUARANTINE
 from ..runs.run import Run, load_run
@@ -41,12 +40,8 @@ def run_name(config: RunConfig) -> str:
 
     The hash is of the fields that differ from their defaults, so that a field added to RunConfig renames no run.
     """
-    defaults = RunConfig()
-    values = {}
-    for field in dataclasses.fields(config):
-        value, default = getattr(config, field.name), getattr(defaults, field.name)
-        if value != default:
-            values[field.name] = float(value) if isinstance(default, float) else value  # 1 and 1.0 are one config
+    defaults = RunConfig().to_dict()
+    values = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
     readable = f"{config.model}-{config.rule[:60]}-N={config.n_train}-seed={config.seed}"
     return f"{re.sub(r'[^A-Za-z0-9=+]+', '-', readable)}-{digest}"
@@ -83,7 +78,7 @@ def condition(folder: Path, config: RunConfig) -> Condition:
         run = load_run(folder)
         if run.config != config:
             raise DamagedFile(
-                f"{folder / 'config.json'} is not the config that was asked for: {difference(run, config)}"
+                f"{folder / 'config.json'} is not the config that was asked for: {difference(run.config, config)}"
             )
         lines = list(read_lines(folder / "metrics.jsonl"))
         steps = [int(line["step"]) for line in lines]
@@ -107,12 +102,6 @@ def condition(folder: Path, config: RunConfig) -> Condition:
         return Condition("damaged", step, " ".join(str(fault).split()))
     except Exception as fault:  # whatever a wrong value in a file leads to
         return Condition("damaged", step, " ".join(f"{folder}: {type(fault).__name__}: {fault}".split()))
-
-
-def difference(run: Run, config: RunConfig) -> str:
-    """Which fields of a run's config differ from the config asked for."""
-    asked, kept = config.to_dict(), run.config.to_dict()
-    return ", ".join(f"{name}={kept[name]!r} (asked: {asked[name]!r})" for name in asked if asked[name] != kept[name])
 
 
 def quarantine(folder: Path) -> Path:

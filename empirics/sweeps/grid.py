@@ -138,6 +138,8 @@ def _axes(grid: Any, where: str) -> dict[str, list[Any]]:
 
 def _seeds(seeds: Any, where: str) -> list[int]:
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+        if seeds > LIMIT:
+            raise ValueError(f"{where}: more than the {LIMIT:,} runs of one grid; split it")
         return list(range(seeds))
     if not isinstance(seeds, list) or not seeds:
         raise ValueError(f"{where}: must be a positive number or a list of seeds, got {seeds!r}")
@@ -154,13 +156,13 @@ def _fields(values: Any, where: str) -> dict[str, Any]:
             raise ValueError(f"{where}: unknown field {field!r}; fields are those of `twoclocks run --help`")
         try:
             typed[field] = _convert(value, _TYPES[field])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{where}: {field} must be {_describe(_TYPES[field])}, got {value!r}") from None
     return typed
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    """A YAML value as a type; TypeError or ValueError when it is none."""
+    """A YAML value as a type; TypeError, ValueError or OverflowError when it is none."""
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise ValueError

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ...models import MODEL_NAMES
 from ...theory import rule
-from ..config import RunConfig
+from ..config import RunConfig, difference
+from ..runs.files import DamagedFile
 from ..runs.run import Run, load_run, resolve_encoding
 from .cost import expected_cost
 from .executors import CannotStart, open_executor
-from .folders import ENDED, check_name, condition, difference, is_held, rule_size, run_name
+from .folders import ENDED, check_name, condition, is_held, rule_size, run_name
 from .worker import train_run, write_error
 
 LOOK_EVERY = 2.0
@@ -136,11 +137,13 @@ def list_jobs(configs: Sequence[RunConfig] | Mapping[str, RunConfig], out: str |
         if name in jobs:
             raise ValueError(f"the run {name} occurs twice; remove one")
         if named and (folder / name / "config.json").exists():
-            run = load_run(folder / name)
-            if run.config != config:
-                raise ValueError(
-                    f"the run in {run.path} was made with {difference(run, config)}; choose another folder"
-                )
+            try:
+                kept = load_run(folder / name).config
+            except DamagedFile:
+                kept = config  # `condition` names the damage, and the run is redone
+            if kept != config:
+                made_with = difference(kept, config)
+                raise ValueError(f"the run in {folder / name} was made with {made_with}; choose another folder")
         found = condition(folder / name, config)
         jobs[name] = Job(name, config, folder / name, expected_cost(config), found.status, found.step)
         if found.status == "damaged":

@@ -181,10 +181,10 @@ def tested(claim: Callable[[pd.DataFrame], ClaimVerdict], table: pd.DataFrame) -
 
 def answer_of(verdicts: Iterable[ClaimVerdict | str]) -> Word:
     """One word for several verdicts: all must agree; a single one that differs settles it."""
-    words = [v.verdict if isinstance(v, ClaimVerdict) else v for v in verdicts]
-    if any(word in ("differ", "not supported") for word in words):
+    answers = [v.verdict if isinstance(v, ClaimVerdict) else v for v in verdicts]
+    if any(answer in ("differ", "not supported") for answer in answers):
         return "differ"
-    return "agree" if words and all(word in ("agree", "supported") for word in words) else "undecided"
+    return "agree" if answers and all(answer in ("agree", "supported") for answer in answers) else "undecided"
 
 
 def estimate_text(verdict: ClaimVerdict) -> str:

@@ -12,6 +12,9 @@ from ...empirics import Run, find_onsets
 from ...empirics.onsets import CLOCKS
 from ...empirics.statistics.runs_table import architecture
 
+ARCHITECTURES = {"dit": "DiT", "gpt": "GPT"}
+"""Names of the values of the column `architecture`."""
+
 IDENTITY = ("architecture", "model", "rule", "n_train", "seed")
 """Columns that tell the runs of a figure apart, with those of the config that it varies besides."""
 
@@ -72,6 +75,14 @@ def median_onset(table: pd.DataFrame, onset: str) -> float:
         return np.nan
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(np.sqrt(low * high))
+
+
+def median_text(table: pd.DataFrame, onset: str) -> str:
+    """`median_onset` in words: steps, ``not reached`` when infinite, ``unknown`` when no run says anything."""
+    median = median_onset(table, onset)
+    if np.isnan(median):
+        return "unknown"
+    return f"{median:.0f}" if np.isfinite(median) else "not reached"
 
 
 def rule_shape(spec: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
+from ...empirics.probes.phases import log_edges
 from ...empirics.style import COLOURS
 
 LineStyle = str | tuple[float, tuple[float, ...]]
@@ -42,18 +40,9 @@ def shades(colour: str, n: int) -> list[str]:
     return [to_hex(base * (1 - d) if d > 0 else base + (1 - base) * -d) for d in depths]
 
 
-def step_edges(steps: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Where the cell of each evaluation begins and ends on a logarithmic axis: (E + 1,)."""
-    at = np.log(np.asarray(steps, dtype=float))
-    if len(at) == 1:
-        return np.exp(np.array([at[0] - 0.1, at[0] + 0.1]))
-    middle = (at[1:] + at[:-1]) / 2
-    return np.exp(np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]]))
-
-
 def shade_window(ax: Axes, steps: np.ndarray, is_open: np.ndarray, label: str | None = None) -> bool:
     """Shade the evaluations at which the innovation window is open; whether there were any."""
-    edges = step_edges(steps)
+    edges = log_edges(steps)
     for k in np.flatnonzero(is_open):
         ax.axvspan(edges[k], edges[k + 1], color=COLOURS["window"], alpha=0.3, lw=0, label=label, zorder=0)
         label = None
@@ -65,15 +54,6 @@ def ratio_axis(ax: Axes, ylabel: str | None = None) -> None:
     ax.set(xscale="log", ylim=(-0.03, 1.03))
     if ylabel:
         ax.set_ylabel(ylabel)
-
-
-def entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
-    """Legend entries of many axes, each label once."""
-    found: dict[str, Artist] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(str(label), handle)
-    return list(found.values()), list(found)
 
 
 def scale_text(runs: pd.DataFrame) -> str:

@@ -48,7 +48,7 @@ def draw_ending(ax: Axes, final: pd.DataFrame, level: Level) -> None:
         label = "accuracy" if name == level.accuracy else "memorization"
         middle = final.groupby("G")[name].median()
         ax.plot([place[G] + shift for G in middle.index], middle, style, color=colour, lw=1.6, label=label)
-        draw_seeds(ax, final, place, name, colour, marker, shift)
+        _draw_runs(ax, final, place, name, colour, marker, shift)
     _draw_chance(ax, final, place, level)
     ax.set_ylim(-0.03, 1.03)
 
@@ -59,27 +59,13 @@ def draw_memorization(ax: Axes, final: pd.DataFrame, level: Level) -> None:
     _draw_chance(ax, final, place, level, accuracy=False)
     colour = COLOURS["memorization"]
     some = final[final[level.memorization] > 0]
-    draw_seeds(ax, some, place, level.memorization, colour, "s", 0.0)
+    _draw_runs(ax, some, place, level.memorization, colour, "s", 0.0)
     none = final[final[level.memorization] == 0]
     if len(none):
         bound = none[f"{level.memorization}_high"]
         ax.errorbar([place[G] for G in none["G"]], bound, yerr=0.6 * bound, uplims=True, fmt="s", mfc="white",
                     color=colour, ms=3.5, lw=1, label="no copy: at most this (95%)")  # fmt: skip
     ax.set_yscale("log")
-
-
-def draw_seeds(
-    ax: Axes, final: pd.DataFrame, place: dict[int, float], name: str, colour: str, marker: str, shift: float
-) -> None:
-    """A marker a run with its 95% interval, the seeds of a cell side by side."""
-    if final.empty:
-        return
-    seeds = sorted(final["seed"].unique())
-    spread = dict(zip(seeds, np.linspace(-0.06, 0.06, len(seeds)) if len(seeds) > 1 else [0.0], strict=True))
-    at = np.array([place[G] + shift + spread[seed] for G, seed in zip(final["G"], final["seed"], strict=True)])
-    value = final[name].to_numpy()
-    bars = np.maximum(np.stack([value - final[f"{name}_low"], final[f"{name}_high"] - value]), 0.0)
-    ax.errorbar(at, value, yerr=bars, fmt=marker, color=colour, ms=3.5, elinewidth=0.8, alpha=0.85)
 
 
 def not_copied_skill(final: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +91,20 @@ def label_groups(ax: Axes, final: pd.DataFrame) -> None:
     place = group_places(final)
     ax.set_xticks(list(place.values()), [str(G) for G in place])
     ax.set_xlim(-0.5, len(place) - 0.5)
+
+
+def _draw_runs(
+    ax: Axes, final: pd.DataFrame, place: dict[int, float], name: str, colour: str, marker: str, shift: float
+) -> None:
+    """A marker a run with its 95% interval, the seeds of a cell side by side."""
+    if final.empty:
+        return
+    seeds = sorted(final["seed"].unique())
+    spread = dict(zip(seeds, np.linspace(-0.06, 0.06, len(seeds)) if len(seeds) > 1 else [0.0], strict=True))
+    at = np.array([place[G] + shift + spread[seed] for G, seed in zip(final["G"], final["seed"], strict=True)])
+    value = final[name].to_numpy()
+    bars = np.maximum(np.stack([value - final[f"{name}_low"], final[f"{name}_high"] - value]), 0.0)
+    ax.errorbar(at, value, yerr=bars, fmt=marker, color=colour, ms=3.5, elinewidth=0.8, alpha=0.85)
 
 
 def _draw_chance(ax: Axes, final: pd.DataFrame, place: dict[int, float], level: Level, accuracy: bool = True) -> None:

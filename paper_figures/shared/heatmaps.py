@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 
-from .curves import seed_median, shades, step_edges
+from ...empirics.probes.phases import log_edges
+from .curves import seed_median, shades
 
 
 def ramp(colour: str) -> LinearSegmentedColormap:
@@ -42,7 +43,7 @@ def draw_heatmap(
             continue
         middle = seed_median(cell, "step", column)
         mesh = ax.pcolormesh(
-            step_edges(middle["step"].to_numpy()), np.array([row - 0.5, row + 0.5]), middle[column].to_numpy()[None],
+            log_edges(middle["step"].to_numpy()), np.array([row - 0.5, row + 0.5]), middle[column].to_numpy()[None],
             cmap=ramp(colour), vmin=0, vmax=1, rasterized=True,
         )  # fmt: skip
     if mesh is None:

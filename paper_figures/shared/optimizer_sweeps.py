@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...empirics import Run
+from ...empirics.onsets import CLOCKS
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import COLOURS, new_figure
 from ..store import Data
@@ -16,15 +17,13 @@ from .clock_plots import (
     DASHES,
     draw_clocks,
     draw_seeds,
-    not_measured,
     onset_legend,
     ordered_colour,
     step_axis,
 )
 from .clock_statistics import later_at_top, valley
-from .clock_tables import curve_table, median_onset, onset_table, rule_shape
+from .clock_tables import curve_table, median_text, onset_table, rule_shape
 
-CLOCKS = ("tau_rule", "tau_mem")
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}
 
 
@@ -58,11 +57,8 @@ def plot_sweep(data: Data, field: str) -> Figure:
     middle.axhline(runs["chance"].median(), color=COLOURS["chance"], ls=":", lw=1.2)
     middle.annotate("chance", (0.02, runs["chance"].median() + 0.01), xycoords=("axes fraction", "data"), fontsize=7)
     middle.legend(*left.get_legend_handles_labels(), title=NAMES[field], loc="upper left", fontsize=7, title_fontsize=7)
-    if len(runs):
-        draw_clocks(right, runs, field, values, [f"{value:g}" for value in values], CLOCKS)
-        _mark_diverged(right, runs, field, values)
-    else:
-        not_measured(right)
+    draw_clocks(right, runs, field, values, [f"{value:g}" for value in values], CLOCKS)
+    _mark_diverged(right, runs, field, values)
     right.set(xlabel=NAMES[field], ylabel="training step", title="C. both clocks")
     onset_legend(figure, CLOCKS)
     figure.suptitle(scale(runs), fontsize=10)
@@ -112,11 +108,7 @@ def scale(runs: pd.DataFrame) -> str:
 
 def medians_text(runs: pd.DataFrame, field: str, onset: str) -> str:
     """The median onset at each value of the field, in steps."""
-    parts = []
-    for value, cell in runs.groupby(field):
-        median = median_onset(cell, onset)
-        parts.append(f"{value:g}: {median:.0f}" if median < float("inf") else f"{value:g}: not reached")
-    return ", ".join(parts)
+    return ", ".join(f"{value:g}: {median_text(cell, onset)}" for value, cell in runs.groupby(field))
 
 
 def _mark_diverged(ax: Axes, runs: pd.DataFrame, field: str, values: Sequence[float]) -> None:

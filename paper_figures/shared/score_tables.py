@@ -115,9 +115,10 @@ def read_phases(table: pd.DataFrame) -> dict[str, int]:
     return {str(phase): int(step) for phase, step in zip(table["phase"], table["step"], strict=True)}
 
 
-def compact(table: pd.DataFrame, exact: Sequence[str] = ("sigma", "u", "v", "band_low", "band_high")) -> pd.DataFrame:
+def compact(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its floating-point columns in float32, but those that rows are found by."""
-    wide = [name for name in table.select_dtypes("float64") if name not in exact]
+    found_by = ("sigma", "u", "v", "band_low", "band_high")
+    wide = [name for name in table.select_dtypes("float64") if name not in found_by]
     return table.astype(dict.fromkeys(wide, np.float32)).reset_index(drop=True)
 
 

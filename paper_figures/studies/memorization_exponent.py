@@ -155,7 +155,8 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
                 fit = fit_scaling(part, "tau_mem", n_boot=0)
             except ValueError:  # too few onsets
                 continue
-            low, high = fit.ci  # type: ignore[misc]
+            assert isinstance(fit.ci, tuple)
+            low, high = fit.ci
             rows.append({"batch_size": batch_size, "from_n": smallest, "n_runs": fit.n_runs,
                          "exponent": fit.exponent, "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows)
@@ -166,7 +167,7 @@ def write_report(folder: Path) -> None:
     runs = pd.read_csv(folder / "runs.csv")
     facts = json.loads((folder / "provenance.json").read_text())
     power = exponents(runs)
-    offsets = {int(size): fit_offset(table) for size, table in runs.groupby("batch_size")}
+    offsets = {int(str(size)): fit_offset(table) for size, table in runs.groupby("batch_size")}
     fits = [
         [str(row.batch_size), f"{row.from_n} to {runs['n_train'].max()}", str(row.n_runs),
          f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})"]

@@ -14,7 +14,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -24,13 +24,13 @@ from ...empirics.text_tables import markdown_table
 from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
 from ..catalogue import dissected, trained
 from ..presets import Preset, preset
+from ..shared.verdicts import Word
 
 RESULTS = Path(__file__).parents[1] / "results" / "other_seeds"
 SEEDS = (0, 1, 2)
 """The first is the one that the figures show."""
 FIGURES = {3: fig03, 11: fig11, 13: fig13, 14: fig14, 15: fig15, 16: fig16, 17: fig17, 18: fig18, 19: fig19}
 CLAIMS = {"C7": fig16, "C8": fig15}
-WORDS = ("agree", "differ", "undecided")
 
 
 def configs(scale: Preset) -> list[RunConfig]:
@@ -90,8 +90,8 @@ def _estimate(row: Any) -> str:
 def last_word(measured: str) -> str:
     """The verdict that ends a figure's line."""
     word = measured.rpartition(" ")[2]
-    if word not in WORDS:
-        raise ValueError(f"a figure's line must end in one of {', '.join(WORDS)}, got {word!r}")
+    if word not in (words := get_args(Word)):
+        raise ValueError(f"a figure's line must end in one of {', '.join(words)}, got {word!r}")
     return word
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics import training
+from twoclocks.empirics.clocks import plot_clocks
 from twoclocks.empirics.config import QUICK
 from twoclocks.empirics.objectives import loss_floors
 from twoclocks.empirics.runs.files import DamagedFile
@@ -222,6 +224,9 @@ def test_divergence_stops_the_run_and_says_so(tmp_path):
     assert run.status == "diverged"
     assert run.onsets["tau_rule"].censored
     assert len(tc.load_runs(tmp_path)) == 1
+    assert run.metrics.empty
+    plot_clocks([run], tmp_path / "clocks.png")
+    assert (tmp_path / "clocks.png").exists()
 
 
 def test_stop_when_the_clocks_are_known(tmp_path):
@@ -324,3 +329,4 @@ def test_evaluations_are_logged_for_tensorboard(tmp_path):
     logged = [(e.step, e.value) for e in events.Scalars("loss")]
     assert [step for step, _ in logged] == run.metrics["step"].tolist()
     assert [value for _, value in logged] == pytest.approx(run.metrics["loss"].tolist())
+    assert not any("tensorboard" in type(thread).__module__ for thread in threading.enumerate())  # closed

@@ -195,6 +195,32 @@ def test_configs_are_distinct_and_read_from_the_preset(number: int, name: str) -
     }  # fmt: skip
 
 
+def test_figure_10_agrees_on_both_architectures_or_not_at_all() -> None:
+    data = AGREEING[10]()
+    dit = {name: table[table["model"].str.startswith("dit")] for name, table in data.items()}
+    assert "GPT undecided" in figure_module(10).measured(dit)
+    assert figure_module(10).measured(dit).endswith("undecided")
+
+
+def test_figure_2_counts_a_run_of_several_panels_once() -> None:
+    data = AGREEING[2]()
+    distinct = data["runs"].drop_duplicates(["model", "rule", "n_train", "seed"])
+    n_dit = int((distinct["architecture"] == "dit").sum())
+    assert n_dit < (data["runs"]["architecture"] == "dit").sum()
+    assert f"DiT, {n_dit} runs:" in figure_module(2).measured(data)
+
+
+@pytest.mark.parametrize("number", [23, 24])
+def test_an_onset_that_no_run_tells_of_is_unknown(number: int) -> None:
+    data = AGREEING[number]()
+    for clock in ("tau_rule", "tau_mem"):
+        data["runs"][[f"{clock}_lower", f"{clock}_upper"]] = [0.0, np.inf]
+    answer = figure_module(number).measured(data)
+    assert "unknown" in answer
+    assert "nan" not in answer
+    assert "not reached" not in answer
+
+
 def test_the_exponents_of_the_data_are_found_and_rules_without_onsets_left_out() -> None:
     settings = parity("gpt-nano", (2, 3), (32, 64, 128))
     runs = onset_rows(settings, lambda s: {"tau_rule": 10, "tau_mem": 10 * s["n_train"] ** 1.1}, scatter=0.02)

@@ -428,6 +428,13 @@ def test_montages_report_a_grid_that_breaks_its_rule() -> None:
         assert module.measured({"samples": data["samples"].assign(support_size="7")}).endswith("; differ")
 
 
+def test_a_montage_without_all_families_does_not_agree() -> None:
+    for module in (fig05, fig06):
+        samples = module.compute(preset("smoke"), [])["samples"]
+        for part in (samples.iloc[:0], samples.head(1)):
+            assert module.measured({"samples": part}).endswith("; undecided")
+
+
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])
 def test_montage_of_binary_rules_shows_every_variant_once(scale: str) -> None:
     data = fig05.compute(preset(scale), [])

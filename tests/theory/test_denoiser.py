@@ -95,6 +95,19 @@ def test_no_nan_in_float32_at_any_sigma(G):
         assert rule.marginals(D._fields(D.encoding.cells(y), torch.full((60,), sigma))[0]).isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spec", ["parity:2x3,G=3", "permutation:3"])
+def test_half_precision_images_are_denoised(spec, dtype):
+    rule = tc.rule(spec)
+    D = tc.OptimalDenoiser(rule)
+    y = torch.randn(5, D.encoding.channels, *rule.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    y[0] = 0
+    for sigma in (1e-4, 0.5, 1e4):  # 1 / sigma^2 exceeds the range of float16
+        assert D(y, sigma).dtype == D.score(y, sigma).dtype == dtype
+        torch.testing.assert_close(D(y, sigma), D(y.float(), sigma).to(dtype))
+        assert D.log_density(y, sigma).isfinite().all()
+
+
 def test_contradicted_group_flips_its_least_certain_cell():
     D = tc.OptimalDenoiser(tc.rule("parity:1x3,G=3"))
     y = torch.tensor([[1.0, -1.0, -0.6]], dtype=torch.float64)  # one 1: odd, and the last cell is the least certain

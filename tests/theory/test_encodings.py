@@ -34,6 +34,13 @@ def test_a_cell_is_ambiguous_outside_half_to_three_halves():
     assert six.decode(torch.tensor([[1.09, -0.2], [0.31, 1.0]]))[1].tolist() == [False, True]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_decoded(dtype):
+    encoding = tc.Encoding((2, 2), 3, "onehot")
+    x = torch.tensor([[0, 1, 2, 1]])
+    assert torch.equal(encoding.decode(encoding.encode(x, dtype))[0], x)
+
+
 def test_bad_encodings_and_images_are_refused():
     with pytest.raises(ValueError, match="needs 2 symbols"):
         tc.Encoding((2, 2), 3, "pm1")
@@ -42,5 +49,12 @@ def test_bad_encodings_and_images_are_refused():
     encoding = tc.Encoding((2, 2), 2)
     with pytest.raises(ValueError, match="symbols must be"):
         encoding.encode(torch.zeros(3, 4))
+    for symbol in (-1, 2):  # neither read as the last code nor an IndexError
+        with pytest.raises(ValueError, match=r"symbols must lie in 0\.\.1"):
+            encoding.encode(torch.tensor([[0, 1, 1, symbol]]))
+    with pytest.raises(ValueError, match="at least 2 symbols, got 1"):
+        tc.Encoding((2, 2), 1, "scalar")
+    with pytest.raises(ValueError, match="at least 1"):
+        tc.Encoding((0, 2), 2)
     with pytest.raises(ValueError, match="images must have shape"):
         encoding.decode(torch.zeros(3, 2, 2, 2))

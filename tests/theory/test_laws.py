@@ -64,6 +64,11 @@ def test_entropy_and_sampler(laws, name):
     assert abs(chi2 - df) < 4 * math.sqrt(2 * df)
 
 
+def test_no_samples_are_an_empty_batch(laws):
+    for law, _ in laws.values():
+        assert law.sample(0).shape == (0, 4)
+
+
 def test_gradients_are_marginals_and_covariance(laws):
     law, _ = laws["empirical"]
     h = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -115,7 +120,10 @@ def test_bad_fields_are_refused(laws, h, message):
         (lambda: tc.ProductLaw(torch.full((4, 2), 0.4), (2, 2)), "sum to 1"),
         (lambda: tc.ProductLaw(torch.full((4, 2), 0.5), (2, 3)), "shape"),
         (lambda: tc.CubeLaw((2, 2), 1), "at least 2"),
+        (lambda: tc.ProductLaw(torch.full((4, 2), 0.5), (4,)), "shape must be"),
+        (lambda: tc.CubeLaw((2, 2), 0), "at least 2"),
         (lambda: tc.CubeLaw((0, 2)), "at least 1"),
+        (lambda: tc.CubeLaw((4,)), "shape must be"),
     ],
 )
 def test_impossible_laws_are_refused(make, message):

@@ -67,6 +67,20 @@ def test_repeated_training_samples_count_once():
         assert tc.chance_memorization(rule, train.repeat(3, 1), level) == tc.chance_memorization(rule, train, level)
 
 
+def test_a_sampler_of_the_rule_copies_valid_training_samples_alone():
+    rule = tc.rule("parity:1x2,G=2")
+    train = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])  # two of them break the rule
+    assert tc.chance_memorization(rule, train) == 1
+    assert tc.chance_memorization(rule, train[1:]) == 0.5
+    assert tc.chance_memorization(rule, train, sampler="cube") == 1
+
+
+def test_sizes_may_come_from_numpy():
+    rule = tc.rule("parity:2x4,G=4")
+    assert tc.chance_memorization(rule, np.int64(8)) == tc.chance_memorization(rule, 8)
+    assert tc.gpt_floors(rule, np.int64(8)) == tc.gpt_floors(rule, 8)
+
+
 def test_memorization_test_is_the_exact_binomial():
     result = tc.memorization_test(9, 200, 0.02)
     exact = stats.binomtest(9, 200, 0.02, alternative="greater")
@@ -97,6 +111,7 @@ def test_intervals_cover_at_least_their_level(p):
         (lambda r: tc.memorization_test(5, 4, 0.1), "n_memorized"),
         (lambda r: tc.memorization_test(0, 0, 0.1), "n_generated"),
         (lambda r: tc.memorization_test(1, 4, 1.5), "chance"),
+        (lambda r: tc.memorization_test(1, 4, 0.5, confidence=95), "confidence must lie between 0 and 1, got 95"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

@@ -49,6 +49,11 @@ def test_corners_are_a_parallelogram_of_the_right_kinds(spec):
         assert hamming(corners.a, corners.d).eq(1).all()
 
 
+def test_no_planes_are_refused():
+    with pytest.raises(ValueError, match="n_planes must be at least 1, got 0"):
+        planes.plane_corners(RULE, TRAIN, 0, generator())
+
+
 def test_the_rule_s_optimum_is_even_handed():
     """Exchanging a and b maps (u, v) to (1 - v, 1 - u) or (1 - u, 1 - v) and leaves the rule as it is."""
     table = table_of(RULE, [0.5, 1.0])

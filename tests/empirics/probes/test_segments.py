@@ -138,5 +138,8 @@ def test_over_a_run(dit_run, tmp_path):
     segments.plot_segments(table, dit_run, tmp_path / "segments.png")
     segments.plot_segment_widths(table, dit_run, tmp_path / "widths.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("segments.png", "widths.png"))
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n_anchors must be at least 1 training sample, got {n}"):
+            segments.run_segments(dit_run, n_anchors=n)
     with pytest.raises(ValueError, match="no sigma 3"):
         segments.plot_segments(table, dit_run, tmp_path / "none.png", sigma=3.0)

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def test_tensors_survive_the_round_trip(tmp_path):
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "no digest", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "no digest", "digest of no text", "empty"])
 def test_damaged_tensors_are_named(tmp_path, damage):
     path = tmp_path / "t.safetensors"
     files.write_tensors(path, {"a": torch.randn(30)})
@@ -29,10 +30,24 @@ def test_damaged_tensors_are_named(tmp_path, damage):
         path.write_bytes(content)
     elif damage == "no digest":
         path.with_suffix(".sha256").unlink()
+    elif damage == "digest of no text":
+        path.with_suffix(".sha256").write_bytes(b"\xff" * 64)
     else:
         path.write_bytes(b"")
     with pytest.raises(DamagedFile, match=r"t\.safetensors"):
         files.read_tensors(path)
+
+
+def test_writing_obeys_the_umask_of_the_process_and_leaves_it_alone(tmp_path, monkeypatch):
+    """Setting it, even for a moment, would reach the files of other threads."""
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
+            files.write_json(tmp_path / "config.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o640
 
 
 def test_lines_survive_a_cut_end_but_not_a_damaged_middle(tmp_path):
@@ -81,6 +96,10 @@ def test_pickles_are_refused(tmp_path):
     (tmp_path / "y.npz").write_bytes(b"not a zip")
     with pytest.raises(DamagedFile, match=r"y\.npz"):
         files.read_symbols(tmp_path / "y.npz")
+    for damaged in ({"symbols": np.zeros((2, 3))}, {"dim": np.zeros(2)}):
+        np.savez(tmp_path / "w.npz", **({"symbols": np.zeros((2, 3), np.uint8), "dim": 3, "alphabet": 2} | damaged))
+        with pytest.raises(DamagedFile, match=r"w\.npz"):
+            files.read_symbols(tmp_path / "w.npz")
     (tmp_path / "z.json").write_text("{")
     with pytest.raises(DamagedFile, match=r"z\.json"):
         files.read_json(tmp_path / "z.json")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import twoclocks as tc
+from twoclocks.empirics.text_tables import latex_table
 
 RUNS = pd.DataFrame(
     {
@@ -61,3 +62,8 @@ def test_latex_is_balanced() -> None:
     assert r"$>$ 750; all $>$ 700; 2 of 2 censored" in text
     seen = RUNS.assign(tau_mem_upper=1.3 * RUNS["tau_mem_lower"])
     check_latex(tc.fit_scaling(seen, onset="tau_mem", by="model", n_boot=0).to_latex())
+
+
+def test_every_special_character_is_escaped() -> None:
+    escaped = latex_table(["a^b~{c}\\d"], [["x"]]).splitlines()[2]
+    assert escaped == r"a\textasciicircum{}b\textasciitilde{}\{c\}\textbackslash{}d \\"

@@ -69,6 +69,12 @@ def test_a_collapsed_sampler_is_caught() -> None:
     assert got.hamming_p_value == pytest.approx(0.01)
 
 
+def test_the_simulation_is_seeded() -> None:
+    rule = tc.rule("parity:2x4,G=4")
+    train, samples = all_valid(rule)[:8], all_valid(rule)[8:20]
+    assert tc.diversity(samples, rule, train, n_reference=9) == tc.diversity(samples, rule, train, n_reference=9)
+
+
 def test_diversity_refuses_what_it_cannot_measure() -> None:
     rule = tc.rule("parity:2x2,G=2")
     valid = all_valid(rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -430,3 +431,21 @@ def test_separate_slopes_need_two_sizes_in_each_group() -> None:
 def test_bad_options(options: dict) -> None:
     with pytest.raises(ValueError, match=r".+"):
         tc.fit_scaling(sweep(np.random.default_rng(18)), **({"by": "rule"} | options))
+
+
+def test_a_figure_without_a_trusted_bootstrap_has_no_band() -> None:
+    fit = tc.fit_scaling(sweep(np.random.default_rng(19)), by="rule", n_boot=40)
+    assert len(fit.plot().collections) > len(replace(fit, draws=fit.draws[:20]).plot().collections)
+
+
+def test_an_unknown_group_is_named() -> None:
+    fit = tc.fit_scaling(sweep(np.random.default_rng(20)), by="rule", n_boot=0)
+    for group in ("parity:6x6,G=9", None):
+        with pytest.raises(ValueError, match=r"one of \['parity:6x6,G=2', .*\], got"):
+            fit.predict([64.0], group)
+
+
+def test_group_columns_do_not_hide_behind_the_fit_columns() -> None:
+    df = sweep(np.random.default_rng(21)).rename(columns={"rule": "x"})
+    with pytest.raises(ValueError, match="cannot be called 'x'"):
+        tc.fit_scaling(df, by="x", n_boot=0)

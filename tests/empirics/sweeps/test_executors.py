@@ -70,6 +70,7 @@ def test_an_interrupted_executor_ends_the_calls_under_way():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"kind": "slrum"}, "one of local, dask, slurm, got 'slrum'"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"kind": "dask"}, "needs --scheduler ADDRESS"),
         ({"scheduler": "tcp://127.0.0.1:1"}, "no other executor takes one"),

@@ -1,5 +1,6 @@
 """Grids from YAML, dicts and presets: what they expand to, and the line that each mistake earns."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,8 @@ def test_a_grid_value_replaces_the_base():
         ({"base": {"n_trian": 5}}, "base: unknown field 'n_trian'"),
         ({"base": {"lr": "fast"}}, "base: lr must be a number, got 'fast'"),
         ({"base": {"n_train": 3.5}}, "n_train must be a whole number, got 3.5"),
+        ({"base": {"steps": math.inf}}, "steps must be a whole number, got inf"),
+        ({"base": {"lr": 10**400}}, "lr must be a number, got 1000"),
         ({"base": {"steps": True}}, "steps must be a whole number, got True"),
         ({"base": {"model": 3}}, "model must be text, got 3"),
         ({"base": {"compile": 1}}, "compile must be true or false, got 1"),
@@ -74,6 +77,7 @@ def test_a_grid_value_replaces_the_base():
         ({"runs": []}, "runs: must be a list of one or more"),
         ({"runs": [{"lr": 1e-3}, {"leer": 1}]}, "runs, entry 2: unknown field 'leer'"),
         ({"seeds": 0}, "seeds: must be a positive number or a list of seeds, got 0"),
+        ({"seeds": 10**12}, "seeds: more than the 100,000 runs of one grid"),
         ({"seeds": []}, "seeds: must be a positive number"),
         ({"seeds": [0, "a"]}, "seeds: seed must be a whole number, got 'a'"),
         ({"grid": {"lr": [1e-3, "1e-3"]}}, "occurs twice"),

@@ -214,3 +214,6 @@ def test_names_of_ones_own(tmp_path, tiny, here):
     with pytest.raises(ValueError, match=r"lr=0.002 \(asked: 0.001\)"):
         quiet_sweep({"mine": replace(tiny, lr=1e-3)}, tmp_path, here)
     assert tc.load_run(tmp_path / "mine").config == tiny
+    (tmp_path / "mine" / "config.json").write_text("{")  # damage, and no other config
+    assert quiet_sweep({"mine": tiny}, tmp_path, here)["status"].tolist() == ["finished"]
+    assert (tmp_path / "quarantine" / "mine-1").exists()
