@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,3 +53,18 @@ def new_figure(
     """A figure in inches that no window manages, and its axes as a list of rows; use inside `figure_style`."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()  # type: ignore[call-overload]
+
+
+def cell_edges(centres: Sequence[float] | np.ndarray, log: bool = True) -> np.ndarray:
+    """Where the cells about centres (n,), such as steps or sigmas, begin and end: (n + 1,), midway between them.
+
+    Args:
+        centres: in the units of the axis, ascending.
+        log: the axis is logarithmic, so that midway is the geometric mean.
+    """
+    at = np.asarray(centres, dtype=float)
+    at = np.log(at) if log else at
+    half = (0.1 if log else 0.5) if len(at) == 1 else (at[1] - at[0]) / 2
+    last = half if len(at) == 1 else (at[-1] - at[-2]) / 2
+    edges = np.r_[at[0] - half, (at[1:] + at[:-1]) / 2, at[-1] + last]
+    return np.exp(edges) if log else edges

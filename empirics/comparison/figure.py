@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, cell_edges, figure_style, new_figure
 from .moves import telling
 from .splits import condensation_scale
 
@@ -93,7 +93,7 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
     shown = rows.assign(shown=rows["memorization_coordinate"].where(telling(rows)))
     grid = shown.pivot(index=place, columns="step", values="shown")
     value, steps, places = grid.to_numpy(dtype=float), grid.columns.to_numpy(), grid.index.to_numpy(dtype=float)
-    x, y = _edges(steps, log=True), _edges(places, log=place == "sigma")
+    x, y = cell_edges(steps), cell_edges(places, log=place == "sigma")
     mesh = ax.pcolormesh(x, y, value, cmap=_MAP, vmin=0, vmax=1, rasterized=True)
     ax.patch.set(hatch="////", edgecolor="#aaaaaa", linewidth=0)  # shows through where there is no value
     if place == "sigma" and min(value.shape) > 1 and np.isfinite(value).any():
@@ -226,14 +226,3 @@ def _plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def _edges(centres: np.ndarray, log: bool) -> np.ndarray:
-    """Cell borders midway between the centres."""
-    at = np.log(centres.astype(float)) if log else centres.astype(float)
-    if len(at) == 1:
-        borders = np.array([at[0] - 0.5, at[0] + 0.5])
-    else:
-        middle = (at[1:] + at[:-1]) / 2
-        borders = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
-    return np.exp(borders) if log else borders

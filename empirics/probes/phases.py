@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib import colormaps
@@ -174,15 +173,6 @@ def outer_legend(figure: Figure | SubFigure, axes: Sequence[Axes], ncols: int = 
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(str(label), handle)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=ncols)
-
-
-def log_edges(centres: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Where the cells about centres (n,), such as steps or sigmas, begin and end on a logarithmic axis: (n + 1,)."""
-    at = np.log(np.asarray(centres, dtype=float))
-    if len(at) == 1:
-        return np.exp([at[0] - 0.1, at[0] + 0.1])
-    middle = (at[1:] + at[:-1]) / 2
-    return np.exp(np.r_[2 * at[0] - middle[0], middle, 2 * at[-1] - middle[-1]])
 
 
 def _labelled(table: pd.DataFrame, denoiser: str, step: int | None) -> pd.DataFrame:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from ...theory import condensation_sigma
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, cell_edges, figure_style, new_figure
 from .gap_claim import BAND, GapOpening, gap_opening, opening_text
-from .phases import LEARNED, log_edges, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
+from .phases import LEARNED, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
 from .record import RunRecord, run_record
 from .spectra import gap_onsets, gap_table, noise_bands
 
@@ -165,7 +165,7 @@ def _draw_gap_map(
     reach = max(float(np.abs(grid.to_numpy()).max()), 1e-9)
     norm = SymLogNorm(reach / 50, vmin=-reach, vmax=reach)
     mesh = ax.pcolormesh(
-        log_edges(steps), log_edges(sigmas), grid.to_numpy(), cmap="RdBu_r", norm=norm, rasterized=True
+        cell_edges(steps), cell_edges(sigmas), grid.to_numpy(), cmap="RdBu_r", norm=norm, rasterized=True
     )
     powers = [10.0**k for k in range(-9, 3) if reach / 50 <= 10.0**k <= reach]
     ticks = [-p for p in powers[::-1]] + [0.0, *powers]
@@ -184,7 +184,7 @@ def _draw_gap_map(
     if scale is not None:
         ax.axhline(scale, color="k", ls="--", lw=1.2, label=rf"condensation $\sigma_c$(N) = {scale:.2f}")
     ax.set(xscale="log", yscale="log", xlabel="training step", ylabel=r"noise $\sigma$ (data units)")
-    ax.set_xlim(log_edges(steps)[0], log_edges(steps)[-1])
+    ax.set_xlim(cell_edges(steps)[0], cell_edges(steps)[-1])
     ax.grid(False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 

@@ -24,8 +24,8 @@ from ..evaluation import Generations
 from ..onsets import Onset
 from ..runs.run import Run
 from ..sampling import Sampler, sample_images, sigma_schedule
-from ..style import COLOURS, figure_style
-from .phases import kept_steps, log_edges, run_title
+from ..style import COLOURS, cell_edges, figure_style
+from .phases import kept_steps, run_title
 from .record import RunRecord
 
 STATES = ("ambiguous", "violating", "novel_valid", "memorized")
@@ -276,7 +276,7 @@ _COLOURS = [
 
 
 def _draw_counts(ax: Axes, raster: StateRaster) -> None:
-    edges = log_edges(raster.steps)
+    edges = cell_edges(raster.steps)
     counts = raster.counts[list(STATES)].to_numpy()
     top = np.cumsum(counts, 1)
     for k, colour in enumerate(_COLOURS):
@@ -291,7 +291,7 @@ def _draw_samples(ax: Axes, raster: StateRaster) -> None:
     keys = [_first(states == 3), _first(states >= 2), _first(states >= 1)]
     order = np.lexsort(keys[::-1])
     mesh = ax.pcolormesh(
-        log_edges(raster.steps), np.arange(len(states) + 1), states[order], cmap=ListedColormap(_COLOURS), vmin=-0.5,
+        cell_edges(raster.steps), np.arange(len(states) + 1), states[order], cmap=ListedColormap(_COLOURS), vmin=-0.5,
         vmax=3.5, rasterized=True,
     )  # fmt: skip
     mesh.set_edgecolor("face")

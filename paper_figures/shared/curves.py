@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
-from ...empirics.probes.phases import log_edges
-from ...empirics.style import COLOURS
+from ...empirics.style import COLOURS, cell_edges
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 """A name such as ``--``, or an offset and lengths of dashes and gaps."""
@@ -42,7 +41,7 @@ def shades(colour: str, n: int) -> list[str]:
 
 def shade_window(ax: Axes, steps: np.ndarray, is_open: np.ndarray, label: str | None = None) -> bool:
     """Shade the evaluations at which the innovation window is open; whether there were any."""
-    edges = log_edges(steps)
+    edges = cell_edges(steps)
     for k in np.flatnonzero(is_open):
         ax.axvspan(edges[k], edges[k + 1], color=COLOURS["window"], alpha=0.3, lw=0, label=label, zorder=0)
         label = None

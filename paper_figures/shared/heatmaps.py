@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 
-from ...empirics.probes.phases import log_edges
+from ...empirics.style import cell_edges
 from .curves import seed_median, shades
 
 
@@ -43,7 +43,7 @@ def draw_heatmap(
             continue
         middle = seed_median(cell, "step", column)
         mesh = ax.pcolormesh(
-            log_edges(middle["step"].to_numpy()), np.array([row - 0.5, row + 0.5]), middle[column].to_numpy()[None],
+            cell_edges(middle["step"].to_numpy()), np.array([row - 0.5, row + 0.5]), middle[column].to_numpy()[None],
             cmap=ramp(colour), vmin=0, vmax=1, rasterized=True,
         )  # fmt: skip
     if mesh is None:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from scipy import optimize, stats
 
 from ...empirics import RunConfig, fit_scaling
@@ -35,6 +36,7 @@ from ..shared.clock_tables import known, middles, onset_table
 RESULTS = Path(__file__).parents[1] / "results" / "memorization_exponent"
 BATCH_SIZES = (16, 128)
 GROUP_SIZE = 3
+PAPER_RANGE = (1.0, 1.1)
 MARKS = {16: ("^", COLOURS["novel"]), 128: ("o", COLOURS["memorization"])}
 
 
@@ -69,6 +71,7 @@ class OffsetFit:
         ci: 95% profile-likelihood interval of alpha.
         log_likelihood: in nats.
         power_law: log-likelihood with t0 = 0.
+        log_factor: natural logarithm of c, in steps.
     """
 
     offset: float
@@ -76,6 +79,11 @@ class OffsetFit:
     ci: tuple[float, float]
     log_likelihood: float
     power_law: float
+    log_factor: float
+
+    def predict(self, n: np.ndarray) -> np.ndarray:
+        """Median tau, in steps, at training-set sizes n."""
+        return self.offset + np.exp(self.log_factor + self.exponent * np.log(n))
 
     @property
     def p_value(self) -> float:
@@ -130,7 +138,8 @@ def fit_offset(table: pd.DataFrame) -> OffsetFit:
     ci = tuple(
         optimize.brentq(beyond, at["alpha"], end, xtol=1e-3) if beyond(end) > 0 else end for end in bounds["alpha"]
     )
-    return OffsetFit(at["t0"], at["alpha"], (ci[0], ci[1]), -least, -best(t0=0.0)[0])
+    log_factor = at["log_c"] - at["alpha"] * math.log(scale)
+    return OffsetFit(at["t0"], at["alpha"], (ci[0], ci[1]), -least, -best(t0=0.0)[0], log_factor)
 
 
 def _minimum(
@@ -199,6 +208,7 @@ def write_report(folder: Path) -> None:
         markdown_table(["N", *(f"batch {b}" for b in BATCH_SIZES)], rows),
         "Exponent of a power law, by the smallest N fitted (95% profile likelihood):",
         markdown_table(["batch", "N", "runs", "alpha"], fits),
+        f"The paper's exponents lie between {PAPER_RANGE[0]:.1f} and {PAPER_RANGE[1]:.1f}.",
         "With a start-up that does not depend on N, tau_mem = t0 + c N^alpha (p: of t0 = 0, likelihood ratio):",
         markdown_table(["batch", "t0, steps", "alpha", "p"], starts),
         "![tau_mem against N for both batch sizes, and the exponent by smallest N](exponent.png)",
@@ -208,39 +218,38 @@ def write_report(folder: Path) -> None:
         draw(runs, power, offsets).savefig(folder / "exponent.png")
 
 
-def draw(runs: pd.DataFrame, power: pd.DataFrame, offsets: dict[int, OffsetFit]):  # type: ignore[no-untyped-def]
-    """tau_mem against N with both fits, and the exponent against the smallest N that is fitted."""
-    figure, ((left, right),) = new_figure(1, 2, 8.4, 3.6)
-    for size, (marker, colour) in MARKS.items():
-        table = runs[runs["batch_size"] == size]
-        seen = table[np.isfinite(table["tau_mem_upper"])]
-        shift = 1.03 if size == max(MARKS) else 1 / 1.03
-        left.plot(seen["n_train"] * shift, middles(seen, "tau_mem"), marker, mfc="none", color=colour, ms=5,
-                  label=f"batch {size}")  # fmt: skip
-        part = power[power["batch_size"] == size]
-        right.errorbar(part["from_n"] * shift, part["exponent"],
-                       [part["exponent"] - part["low"], part["high"] - part["exponent"]],
-                       fmt=f"{marker}-", color=colour, capsize=3, lw=1, ms=5,
-                       label=f"batch {size}: power law from this N up")  # fmt: skip
-        fit = offsets[size]
-        right.axhspan(*fit.ci, color=colour, alpha=0.12, lw=0)
-        right.axhline(fit.exponent, color=colour, ls=":" if size == max(MARKS) else "-.", lw=1,
-                      label=f"batch {size}: beside a start-up of {fit.offset:.0f} steps")  # fmt: skip
-    right.axhline(1, color=COLOURS["chance"], lw=0.8, ls="--")
+def draw(runs: pd.DataFrame, power: pd.DataFrame, offsets: dict[int, OffsetFit]) -> Figure:
+    """tau_mem against N with the fit beside a start-up, and the exponents of all fits."""
+    figure, ((left, right),) = new_figure(1, 2, 8.6, 3.9)
     sizes = sorted(runs["n_train"].unique())
-    for ax in (left, right):
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(sizes, [str(n) for n in sizes])
+    at = np.geomspace(sizes[0], sizes[-1], 60)
+    places = {n: k for k, n in enumerate(sizes[:-2])}
+    for (size, (marker, colour)), shift in zip(MARKS.items(), (-0.06, 0.06), strict=True):
+        table, fit = runs[runs["batch_size"] == size], offsets[size]
+        seen = table[np.isfinite(table["tau_mem_upper"])]
+        left.plot(seen["n_train"] * (1 + shift / 2), middles(seen, "tau_mem"), marker, mfc="none", color=colour, ms=5,
+                  label=f"batch {size}")  # fmt: skip
+        left.plot(at, fit.predict(at), "--" if size == max(MARKS) else "-", color=colour, lw=1,
+                  label=rf"{fit.offset:.0f} + c N$^{{{fit.exponent:.2f}}}$")  # fmt: skip
+        part = power[power["batch_size"] == size]
+        fitted = part.assign(place=part["from_n"].map(places))[["place", "exponent", "low", "high"]].to_numpy(float)
+        x, alpha, low, high = np.vstack([fitted, [len(places) + 0.5, fit.exponent, *fit.ci]]).T
+        right.errorbar(x + shift, alpha, [alpha - low, high - alpha], fmt=marker, color=colour, capsize=3, lw=1, ms=5,
+                       mfc="none", label=f"batch {size}")  # fmt: skip
+    right.axhspan(*PAPER_RANGE, color=COLOURS["ambiguous"], alpha=0.35, lw=0, label="the paper's exponents")
+    left.set_xscale("log", base=2)
+    left.set_xticks(sizes, [str(n) for n in sizes])
     left.set_yscale("log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(ScalarFormatter())
     left.yaxis.set_minor_formatter(NullFormatter())
-    left.set_xlabel("training-set size N")
-    left.set_ylabel("tau_mem (steps)")
+    left.set(xlabel="training-set size N", ylabel=r"$\tau_{mem}$ (steps)")
     left.legend()
-    right.set_xlabel("smallest N fitted")
-    right.set_ylabel("exponent alpha of tau_mem in N")
-    right.legend(loc="lower right", fontsize=7)
-    figure.suptitle("GPT-nano, group parity 4x6, G = 3", fontsize=9)
+    right.set_xticks([*places.values(), len(places) + 0.5], [*(f"{n}" for n in places), "all N, with\na start-up"])
+    right.set(xlabel="power law from this N up", ylabel=r"exponent $\alpha$ of $\tau_{mem}$ in N (95%)")
+    right.legend(loc="lower right")
+    seeds = runs["seed"].nunique()
+    figure.suptitle(f"{runs['model'].iloc[0]}, {runs['rule'].iloc[0]}, {seeds} seeds", fontsize=9)
     return figure
 
 

@@ -28,6 +28,7 @@ def test_offset_and_exponent_are_found():
     assert fit.ci[1] - fit.ci[0] < 0.3
     assert fit.offset == pytest.approx(60, abs=25)
     assert fit.p_value < 1e-4
+    np.testing.assert_allclose(fit.predict(np.array([64, 2048])), [60 + 0.7 * 64, 60 + 0.7 * 2048], rtol=0.1)
 
 
 def test_intervals_cover_and_a_plain_power_law_needs_no_offset():
