@@ -29,7 +29,7 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         f"Preset `{scale.name}`: {scale.shape} grids; DiT ({sizes['dit']}) at N = {counts['dit']}; "
         f"GPT ({sizes['gpt']}) at N = {counts['gpt']}; {scale.seeds} seeds where the paper compares. The "
         "paper trains mini models on 6x6 grids at N = 4096: where we differ, scale may be why, and each figure "
-        "says its own.",
+        "says its own. Costs are wall times on a machine that was often busy with other work: upper bounds.",
         "`twoclocks figure all` draws everything from the committed tables in `results/`; `twoclocks figure 10 "
         f"--preset {scale.name} --recompute` trains and measures again. This page: `python -m "
         "twoclocks.paper_figures.gallery`.",
@@ -52,7 +52,7 @@ def _entry(number: int, preset_name: str) -> str:
         return "\n\n".join([*lines, "**We measured:** not measured yet at this scale."])
     facts = read_provenance(folder)
     runs = (
-        f"{facts['runs']} runs, {_duration(facts['training_seconds'])} of training (one thread each), "
+        f"{facts['runs']} run{'s' * (facts['runs'] > 1)}, {_duration(facts['training_seconds'])} of training (one thread each), "
         if facts["runs"]
         else ""
     )

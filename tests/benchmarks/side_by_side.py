@@ -17,7 +17,7 @@ from twoclocks.empirics.engine import Engine
 
 torch.set_num_threads(1)
 keep_freed_memory()
-rule = tc.rule("parity:6x6,G=3")
+rule = tc.rule(sys.argv[1])
 config = tc.RunConfig(rule=rule.spec, model="gpt-nano", batch_size=128, n_train=1024, lr=1e-3)
 engine = Engine(config, rule, training_set(rule, 1024, 0), None)
 engine.advance()
@@ -31,10 +31,13 @@ for line in sys.stdin:
 
 
 class SideBySide:
-    """Two processes that train GPT-nano on 6x6 grids, one thread each, when they are told to."""
+    """Two processes that train GPT-nano, batch 128, on grids of a rule, one thread each, when they are told to."""
+
+    def __init__(self, rule: str = "parity:6x6,G=3") -> None:
+        self.rule = rule
 
     def __enter__(self) -> SideBySide:
-        start = [sys.executable, "-c", WORKER]
+        start = [sys.executable, "-c", WORKER, self.rule]
         self.runs = [subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "12"]
         for run in self.runs:
             if run.stdout.readline() != "ready\n":

@@ -42,14 +42,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--runs", type=int, default=8)
     options.add_argument("--steps", type=int, default=800)
-    options.add_argument("--turns", type=int, default=5)
+    options.add_argument("--turns", type=int, default=3)
     asked = options.parse_args()
     configs = [replace(QUICK["gpt"], steps=asked.steps, seed=seed) for seed in range(asked.runs)]
     turns = []
     for turn in range(asked.turns):
         one, two = seconds_of(configs, 1), seconds_of(configs, 2)
-        with SideBySide() as pair:
-            turns.append((one, two, statistics.median(pair.gain(asked.steps // 2) for _ in range(3))))
+        with SideBySide(configs[0].rule) as pair:
+            turns.append((one, two, statistics.median(pair.gain(100) for _ in range(5))))
         print(f"turn {turn + 1}: {one:.1f} s with 1 worker, {two:.1f} s with 2; bare processes x{turns[-1][2]:.2f}")
     ratios = [one / two for one, two, _ in turns]
     ratio = statistics.median(ratios)
