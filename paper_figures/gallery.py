@@ -51,11 +51,10 @@ def _entry(number: int, preset_name: str) -> str:
     if not folder.exists():
         return "\n\n".join([*lines, "**We measured:** not measured yet at this scale."])
     facts = read_provenance(folder)
-    runs = (
-        f"{facts['runs']} run{'s' * (facts['runs'] > 1)}, {_duration(facts['training_seconds'])} of training (one thread each), "
-        if facts["runs"]
-        else ""
-    )
+    runs = ""
+    if count := facts["runs"]:
+        training = _duration(facts["training_seconds"])
+        runs = f"{count} run{'s' * (count > 1)}, {training} of training (one thread each), "
     cost = f"{runs}{_duration(facts['seconds'])} of measurement"
     image = f"![Figure {number}]({OUTPUT.name}/fig{number:02d}.png)"
     return "\n\n".join([*lines, f"**We measured:** {module.measured(read_data(folder))}", f"Cost: {cost}.", image])
