@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from ...theory import rule
 from ..criteria import CRITERIA
+from ..onsets import CLOCKS, locate
+from .cache import METRIC, read_cache, write_cache
 from .files import DamagedFile
 from .foreign_files import printable
-from ..onsets import CLOCKS, locate
 from .reading import UNFINISHED, RunRecord, config_kinds, read_record
-from .cache import METRIC, read_cache, write_cache
 
 QUARANTINE = "quarantine"
 """Name of the folders in which a sweep sets damaged runs aside; they are not searched."""

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from ..config import RunConfig
+from ..onsets import CLOCKS
 from .files import DamagedFile
 from .foreign_files import printable, read_regular
-from ..onsets import CLOCKS
 from .run import FORMAT
 
 STATUSES = ("finished", "stopped", "diverged")

@@ -20,6 +20,8 @@ from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
 from ..evaluation import Generations
+from ..onsets import Onset, find_onsets
+from ..state_counts import state_counts
 from .files import (
     DamagedFile,
     append_line,
@@ -33,8 +35,6 @@ from .files import (
     write_symbols,
     write_tensors,
 )
-from ..onsets import Onset, find_onsets
-from ..state_counts import state_counts
 
 FORMAT = 1
 

@@ -15,9 +15,10 @@ import pytest
 from written_runs import GPT, curves, result, write_many, write_run, write_sweep
 
 import twoclocks as tc
-from twoclocks.empirics.runs import cache, folder
 from twoclocks.empirics.criteria import CRITERIA
 from twoclocks.empirics.onsets import find_onsets
+from twoclocks.empirics.runs import cache as runs_cache
+from twoclocks.empirics.runs import folder as runs_folder
 from twoclocks.empirics.runs.folder import read_runs_folder
 
 
@@ -37,8 +38,8 @@ def sweep(template, tmp_path):
 def reads(monkeypatch):
     """Names of the runs that were read from their own files."""
     names = []
-    plain = folder.read_record
-    monkeypatch.setattr(folder, "read_record", lambda folder: names.append(folder.name) or plain(folder))
+    plain = runs_folder.read_record
+    monkeypatch.setattr(runs_folder, "read_record", lambda folder: names.append(folder.name) or plain(folder))
     return names
 
 
@@ -142,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(sweep, monkeypatch
     def refuse(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(cache, "write_atomically", refuse)
+    monkeypatch.setattr(runs_cache, "write_atomically", refuse)
     assert len(tc.load_runs(sweep)) == 8
     assert not cache_file(sweep).exists()
     shutil.rmtree(cache_file(sweep).parent)
