@@ -57,10 +57,8 @@ def dsm_loss(
 
 
 def check_sigmas(sigmas: Sequence[float] | Tensor) -> Tensor:
-    """Noise levels as float64 (n,); ValueError unless there is one, and all are positive and finite."""
+    """Noise levels as float64 (n,); ValueError unless positive and finite."""
     levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).cpu()
-    if not len(levels):
-        raise ValueError("at least one sigma is needed")
     if not bool(((levels > 0) & levels.isfinite()).all()):
         raise ValueError("each sigma must be positive and finite")
     return levels

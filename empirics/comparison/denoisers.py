@@ -95,10 +95,10 @@ def noisy_batches(
     Arguments as of `compare_denoisers`; a batch holds at most batch_size images of one split, noise draw and sigma.
     """
     levels = check_sigmas(sigmas)
-    if not references or n_noise < 1 or batch_size < 1:
+    if not references or not len(levels) or n_noise < 1 or batch_size < 1:
         raise ValueError(
-            f"need at least one reference, noise draw and image a batch, got {len(references)}, n_noise={n_noise} and "
-            f"batch_size={batch_size}"
+            f"need at least one reference, sigma, noise draw and image a batch, got {len(references)}, {len(levels)}, "
+            f"n_noise={n_noise} and batch_size={batch_size}"
         )
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")

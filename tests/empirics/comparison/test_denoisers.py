@@ -143,7 +143,7 @@ def test_a_zero_score_has_cosine_zero():
     ("options", "message"),
     [
         ({"sigmas": [0.0]}, "sigma must be positive"),
-        ({"sigmas": []}, "at least one sigma"),
+        ({"sigmas": []}, "at least one reference, sigma"),
         ({"references": {}}, "at least one reference"),
         ({"n_noise": 0}, "n_noise=0"),
         ({"x": {}}, "no split"),
