@@ -39,11 +39,16 @@ def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, co
         old.unlink()
     for name, table in data.items():
         table.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+    write_provenance(folder, runs, command, seconds=round(seconds, 1))
+
+
+def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: Any) -> None:
+    """Write `provenance.json`: command, the runs' number, configs and training time, versions, and further facts."""
     record: dict[str, Any] = {
         "command": command,
         "runs": len(runs),
         "training_seconds": round(sum(float(run.result["seconds"]) for run in runs)),
-        "seconds": round(seconds, 1),
+        **facts,
         **environment(),
         "configs": [_changed_fields(run.config) for run in runs],
     }

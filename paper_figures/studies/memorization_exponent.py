@@ -13,7 +13,6 @@ exponent.png and provenance.json into results/memorization_exponent; ``--report-
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,13 +25,14 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from scipy import optimize, stats
 
 from ...empirics import RunConfig, fit_scaling
-from ...empirics.runs.run import environment
 from ...empirics.style import COLOURS, figure_style, new_figure
 from ...empirics.text_tables import markdown_table
 from ..catalogue import parity, trained
 from ..presets import preset
 from ..shared.clock_tables import known, middles, onset_table
+from ..store import read_provenance, write_provenance
 
+COMMAND = "python -m twoclocks.paper_figures.studies.memorization_exponent"
 RESULTS = Path(__file__).parents[1] / "results" / "memorization_exponent"
 BATCH_SIZES = (16, 128)
 GROUP_SIZE = 3
@@ -44,7 +44,7 @@ def configs() -> list[RunConfig]:
     """GPT-nano at G = 3 over N: the laptop preset's runs, and the same with smaller batches and more steps.
 
     The learning rate falls with the square root of the batch, which keeps Adam's noise alike (Malladi et al. 2022): at
-    the full rate, batches of 16 do not memorize N = 2048 within 256 passes.
+    the full rate, a run with batches of 16 had not memorized N = 2048 within 256 passes.
     """
     laptop = preset("laptop")
     wide = parity(laptop, laptop.gpt, [GROUP_SIZE], laptop.gpt.n_train)
@@ -174,7 +174,7 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
 def write_report(folder: Path) -> None:
     """report.md and exponent.png beside runs.csv, from it alone."""
     runs = pd.read_csv(folder / "runs.csv")
-    facts = json.loads((folder / "provenance.json").read_text())
+    facts = read_provenance(folder)
     power = exponents(runs)
     offsets = {int(str(size)): fit_offset(table) for size, table in runs.groupby("batch_size")}
     fits = [
@@ -201,9 +201,10 @@ def write_report(folder: Path) -> None:
     ]  # fmt: skip
     sections = [
         "# Why the exponent of tau_mem in N is below 1",
-        f"`python -m twoclocks.paper_figures.studies.memorization_exponent`: GPT-nano on {runs['rule'].iloc[0]}, "
-        f"{len(runs)} runs, {facts['training_seconds']} s of training on one thread each; versions "
-        f"`{json.dumps(facts)}`.",
+        f"`{COMMAND}`: GPT-nano on {runs['rule'].iloc[0]}, "
+        f"{len(runs)} runs, {facts['training_seconds']} s of training on one thread each; configs and "
+        "versions in `provenance.json`. The learning rate falls with the square root of the batch; that was chosen "
+        "after a run with batches of 16 at the full rate had not memorized N = 2048 within 256 passes.",
         "Median tau_mem in steps, and in passes over the training set (step x batch / N):",
         markdown_table(["N", *(f"batch {b}" for b in BATCH_SIZES)], rows),
         "Exponent of a power law, by the smallest N fitted (95% profile likelihood):",
@@ -260,9 +261,7 @@ def main() -> None:
     if not options.parse_args().report_only:
         runs = list(trained(configs(), preset("laptop")).values())
         onset_table(runs, fields=("batch_size",)).to_csv(RESULTS / "runs.csv", index=False)
-        seconds = round(sum(float(run.result["seconds"]) for run in runs))
-        facts = {"runs": len(runs), "training_seconds": seconds, **environment()}
-        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_provenance(RESULTS, runs, COMMAND)
     write_report(RESULTS)
 
 

@@ -11,7 +11,6 @@ seed and claim), answers.csv (a row a seed and figure), provenance.json and repo
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -19,13 +18,14 @@ from typing import Any, get_args
 import pandas as pd
 
 from ...empirics import Run, RunConfig
-from ...empirics.runs.run import environment
 from ...empirics.text_tables import markdown_table
 from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
 from ..catalogue import dissected, trained
 from ..presets import Preset, preset
 from ..shared.verdicts import Word
+from ..store import read_provenance, write_provenance
 
+COMMAND = "python -m twoclocks.paper_figures.studies.other_seeds"
 RESULTS = Path(__file__).parents[1] / "results" / "other_seeds"
 SEEDS = (0, 1, 2)
 """The first is the one that the figures show."""
@@ -58,7 +58,7 @@ def judge(scale: Preset, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 def write_report(folder: Path) -> None:
     """report.md from the tables beside it."""
     claims, answers = pd.read_csv(folder / "claims.csv"), pd.read_csv(folder / "answers.csv")
-    facts = json.loads((folder / "provenance.json").read_text())
+    facts = read_provenance(folder)
     rows = [
         [str(row.claim), str(row.seed), _estimate(row), str(row.verdict), str(row.note)]
         for row in claims.sort_values(["claim", "seed"]).itertuples()
@@ -71,9 +71,9 @@ def write_report(folder: Path) -> None:
     ]
     sections = [
         "# The landscape claims on other seeds",
-        "`python -m twoclocks.paper_figures.studies.other_seeds`: the dissected DiT run of the laptop preset, seeds "
-        f"{', '.join(map(str, words.columns))}; {facts['training_seconds']} s of training on one thread; versions "
-        f"`{json.dumps(facts)}`.",
+        f"`{COMMAND}`: the dissected DiT run of the laptop preset, seeds "
+        f"{', '.join(map(str, words.columns))}; {facts['training_seconds']} s of training on one thread; configs and "
+        "versions in `provenance.json`.",
         "The tests were settled while looking at seed 0; the other seeds are judged by the same code, unchanged.",
         markdown_table(["claim", "seed", "estimate (95%)", "verdict", "note"], rows),
         markdown_table(["", *(f"seed {seed}" for seed in words.columns)], table),
@@ -105,9 +105,7 @@ def main() -> None:
         answers, claims = zip(*(judge(scale, run) for run in runs), strict=True)
         pd.concat(answers).to_csv(RESULTS / "answers.csv", index=False)
         pd.concat(claims).to_csv(RESULTS / "claims.csv", index=False)
-        seconds = round(sum(float(run.result["seconds"]) for run in runs))
-        facts = {"runs": len(runs), "training_seconds": seconds, **environment()}
-        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_provenance(RESULTS, runs, COMMAND)
     write_report(RESULTS)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from twoclocks import RunConfig
 from twoclocks.paper_figures.studies import memorization_exponent as study
 
 SIZES = np.repeat([64, 128, 256, 512, 1024, 2048], 5)
@@ -50,4 +51,7 @@ def test_the_report_is_that_of_the_committed_data(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
     assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
     runs = pd.read_csv(study.RESULTS / "runs.csv")
-    assert len(runs) == len(study.configs()) == json.loads((study.RESULTS / "provenance.json").read_text())["runs"]
+    made = json.loads((study.RESULTS / "provenance.json").read_text())
+    assert made["command"] == study.COMMAND
+    assert [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]] == study.configs()
+    assert len(runs) == len(study.configs())
