@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+
+from ..theory.memorization import binomial_tail
 
 STATES = ("novel_valid", "memorized", "violating", "ambiguous")
 """Every generation is in one of them. A memorized one is valid too, for training samples are."""
@@ -47,7 +48,7 @@ def ratios(counts: np.ndarray, columns: Iterable[str], chance: float) -> dict[st
     compute = {
         "rule_accuracy": lambda: (novel + memorized) / n,
         "memorization": lambda: memorized / n,
-        "memorization_p": lambda: stats.binom.sf(memorized - 1, n, chance),
+        "memorization_p": lambda: binomial_tail(memorized, n, chance),
         "novel_valid": lambda: novel / n,
     }
     return {column: compute[column]() for column in columns}

@@ -87,10 +87,10 @@ def weight_decays(preset: Preset, architecture: Architecture) -> list[RunConfig]
 
 
 def rules(preset: Preset, specs: Iterable[str], encodings: Sequence[str | None] = (None,)) -> list[RunConfig]:
-    """DiT runs on any rules at the sweeps' N."""
+    """DiT runs on any rules at the reference N."""
     return [
         preset.dit.config(
-            rule=spec, model=preset.dit.sizes[0], n_train=preset.dit.sweep_n, encoding=encoding, seed=seed
+            rule=spec, model=preset.dit.sizes[0], n_train=preset.dit.reference_n, encoding=encoding, seed=seed
         )
         for seed, encoding, spec in itertools.product(range(preset.seeds), encodings, specs)
     ]

@@ -25,7 +25,7 @@ class Architecture:
     capacity_group_sizes: tuple[int, ...]
     """group sizes at which they are"""
     reference_n: int
-    """in place of the paper's N = 4096"""
+    """in place of the paper's N = 4096, also of the rules beyond parity"""
     group_size: int
     """group size of the run that is dissected (the paper: 3)"""
     dissected_steps: int
@@ -33,7 +33,7 @@ class Architecture:
     sweep_group_size: int
     """group size of the learning-rate and weight-decay sweeps (the paper: 6)"""
     sweep_n: int
-    """N of the learning-rate and weight-decay sweeps, and of the rules beyond parity (the paper: 4096)"""
+    """N of the learning-rate and weight-decay sweeps (the paper: 4096)"""
     steps_per_sample: float
     """training steps for each training sample; a run is at least `min_steps` long"""
     min_steps: int
@@ -156,7 +156,7 @@ def _laptop() -> Preset:
         reference_n=96,
         group_size=3,
         dissected_steps=16_000,
-        sweep_group_size=3,
+        sweep_group_size=2,
         sweep_n=48,
         steps_per_sample=80,
         min_steps=1000,

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from .law import Rule, clamped_fields
@@ -110,7 +110,7 @@ def memorization_test(n_memorized: int, n_generated: int, chance: float, confide
     if not 0 <= chance <= 1:
         raise ValueError(f"chance must lie in [0, 1], got {chance}")
     low, high = binomial_interval(n_memorized, n_generated, confidence)
-    p_value = float(stats.binom.sf(n_memorized - 1, n_generated, chance))
+    p_value = float(binomial_tail(np.asarray(n_memorized), np.asarray(n_generated), chance))
     return MemorizationTest(n_memorized / n_generated, low, high, p_value)
 
 
@@ -123,9 +123,18 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(stats.beta.isf(tail, successes + 1, trials - successes))
+    low = 0.0 if successes == 0 else float(special.betaincinv(successes, trials - successes + 1, tail))
+    high = 1.0 if successes == trials else float(special.betainccinv(successes + 1, trials - successes, tail))
     return low, high
+
+
+def binomial_tail(successes: np.ndarray, trials: np.ndarray, probability: float) -> np.ndarray:
+    """P(at least this many successes), exact, of counts of any shape: the regularised incomplete beta I_p(k, n - k + 1).
+
+    The same bits as `scipy.stats.binom.sf`, whose package takes a second to import.
+    """
+    tail = special.betainc(np.maximum(successes, 1), trials - np.maximum(successes, 1) + 1, probability)
+    return np.where(successes == 0, 1.0, tail)
 
 
 def _group_chance(rule: Rule, sampler: Sampler, train: Tensor) -> float:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import twoclocks as tc
 from twoclocks.empirics import training
@@ -97,6 +98,7 @@ def killed_run(path, config, seconds):
     child = os.fork()
     if child == 0:
         try:
+            tqdm.set_lock(threading.RLock())  # its own: the parent would wait for ever for one that died with a child
             training.SAVE_EVERY = 0.01
             tc.train(config, path, resume=True, progress=False)
             os._exit(0)
