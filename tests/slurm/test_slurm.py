@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 import twoclocks as tc
 from twoclocks.empirics.sweeps.executors import LostWorker
+from twoclocks.empirics.sweeps.folders import run_name
 from twoclocks.empirics.sweeps.slurm import SlurmJobs
 
 pytestmark = [
@@ -62,25 +64,26 @@ def test_eight_runs_by_the_command(tmp_path, slurm, local):
     assert not [path for path in out.glob("*/**/*.pkl") if ".slurm" not in path.parts]
 
 
-def test_a_cancelled_job_is_lost_and_its_run_done_again(tmp_path, slurm, local):
-    configs = tc.read_grid(EIGHT)
-    tables = []
+def test_a_cancelled_job_is_lost_and_its_run_done_again(tmp_path, slurm):
+    short = tc.read_grid(EIGHT)[:2]
+    long = replace(short[0], steps=900)  # seconds more than Slurm leaves a job between its signals; the first to start
+    whole, out, tables = tmp_path / "whole", tmp_path / "out", []
+    tc.ended_runs(tc.sweep([long, *short], whole, progress=False))
 
     def run():
-        with SlurmJobs(tmp_path, slots=2, seconds=0.5) as executor:
-            tables.append(tc.sweep(configs, tmp_path, executor, progress=False))
+        with SlurmJobs(out, slots=1, seconds=0.5) as executor:
+            tables.append(tc.sweep([long, *short], out, executor, progress=False))
 
     wait_until(lambda: not queue())
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(lambda: list(tmp_path.glob("*/config.json")))  # a run is under way
-    running = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%A"], capture_output=True, text=True, check=True)
-    subprocess.run(["scancel", running.stdout.split()[0]], check=True)
+    wait_until((out / run_name(long) / "config.json").exists)  # the run is under way
+    subprocess.run(["scancel", *queue()], check=True)
     thread.join(180)
-    assert sorted(tables[0]["attempts"]) == [1] * 7 + [2]
-    assert tables[0]["status"].tolist() == ["finished"] * 8
-    pd.testing.assert_frame_equal(table(tmp_path), table(local), check_exact=True)
-    assert metrics(tmp_path) == metrics(local)
+    assert tables[0]["attempts"].tolist() == [2, 1, 1]
+    assert tables[0]["status"].tolist() == ["finished"] * 3
+    pd.testing.assert_frame_equal(table(out), table(whole), check_exact=True)
+    assert metrics(out) == metrics(whole)
 
 
 def test_a_job_that_runs_no_sweep_is_lost_too(tmp_path, slurm):
