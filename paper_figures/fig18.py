@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from .catalogue import dissected
 from .presets import Preset
-from .shared.score_planes import learned_steps, mean_over_planes, percent, plane_tables, planes_figure, share_at
+from .shared.score_planes import (
+    learned_steps,
+    mean_over_planes,
+    percent,
+    plane_tables,
+    planes_figure,
+    share_at,
+    share_elsewhere,
+)
 from .shared.verdicts import word
 from .store import Data
 
@@ -45,11 +53,12 @@ def measured(data: Data) -> str:
     agrees = differs = False
     change = ""
     if len(steps) > 1:
-        growth = mean_over_planes(share_at(shares, steps[-1]) - share_at(shares, steps[0]))
+        here, elsewhere = (share(shares, steps[-1]) - share(shares, steps[0]) for share in (share_at, share_elsewhere))
+        growth, lead = mean_over_planes(here), mean_over_planes(here - elsewhere)
         final = mean_over_planes(share_at(shares, steps[-1]))
-        agrees = growth[1] > 0 and final[2] < 1 - NEGLIGIBLE_SHARE
-        differs = growth[2] < NEGLIGIBLE_SHARE or final[1] > 1 - NEGLIGIBLE_SHARE
-        change = f"change {percent(growth)}; "
+        agrees = growth[1] > 0 and lead[1] > 0 and final[2] < 1 - NEGLIGIBLE_SHARE
+        differs = growth[2] < NEGLIGIBLE_SHARE or lead[2] < 0 or final[1] > 1 - NEGLIGIBLE_SHARE
+        change = f"change {percent(growth)}, {percent(lead)} more than at sigma 0.2 and 2; "
     return (
         "share of the square abcd that is drawn to the training sample a, sigma 0.5 and 1 (95% interval over "
         f"{shares['plane'].nunique()} planes; rule optimum 50%): {', '.join(parts)}; {change}n = 1 run: "

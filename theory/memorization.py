@@ -129,7 +129,7 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
 
 
 def binomial_tail(successes: np.ndarray, trials: np.ndarray, probability: float) -> np.ndarray:
-    """P(at least this many successes), exact, of counts of any shape: the regularised incomplete beta I_p(k, n - k + 1).
+    """P(at least this many successes), exact, of counts of any shape: regularised incomplete beta I_p(k, n - k + 1).
 
     The same bits as `scipy.stats.binom.sf`, whose package takes a second to import.
     """
