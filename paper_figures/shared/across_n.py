@@ -66,7 +66,8 @@ def _legends(axes: list[list[Axes]]) -> None:
     """N by shade below the accuracy column and below the memorization columns."""
     for ax in axes[-1][:2]:
         handles, labels = ax.get_legend_handles_labels()
-        ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=3, fontsize=7.5)
+        ncols = 2 if len(labels) == 4 else 3
+        ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=ncols, fontsize=7.5)
 
 
 def _styles(n: int) -> list[LineStyle]:

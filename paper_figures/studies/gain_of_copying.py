@@ -132,7 +132,7 @@ def write_report(folder: Path) -> None:
     homogeneity = [f"{homogeneity_p(dit, x):.2g}" for x in ("n_train", "effective_n")]
     cells = dit.groupby(["rule", "n_train"], sort=False)
     sizes = sorted(dit["n_train"].unique())
-    entry = {key: f"{cell['gain'].iloc[0]:.3f}, {median_onset(cell, 'tau_mem'):.0f}" for key, cell in cells}
+    entry = {key: f"{cell['gain'].iloc[0]:.3f}, {_steps(median_onset(cell, 'tau_mem'))}" for key, cell in cells}
     rules = list(dict.fromkeys(dit["rule"]))
     sections = [
         "# The gain of copying",
@@ -154,7 +154,7 @@ def write_report(folder: Path) -> None:
         "tau_mem over that of the usual noise, measured and predicted:",
         markdown_table(
             ["mean log sigma", "gain", "tau_mem", "measured", "predicted"],
-            [[f"{r.noise_mean:g}", f"{r.gain:.3f}", f"{r.tau_mem:.0f}", f"x{r.measured:.2f}", f"x{r.predicted:.2f}"]
+            [[f"{r.noise_mean:g}", f"{r.gain:.3f}", _steps(r.tau_mem), f"x{r.measured:.2f}", f"x{r.predicted:.2f}"]
              for r in noise_table(noise).itertuples()]),
         "![tau_mem against N, against N / gain^2, and against the training noise](gain.png)",
     ]  # fmt: skip
@@ -212,6 +212,10 @@ def _exponent(table: pd.DataFrame, x: str) -> Estimate:
     assert isinstance(fit.exponent, float)
     assert isinstance(fit.ci, tuple)
     return fit.exponent, *fit.ci
+
+
+def _steps(median: float) -> str:
+    return f"{median:.0f}" if np.isfinite(median) else "not seen"
 
 
 def _interval(estimate: float, low: float, high: float) -> str:
