@@ -1,4 +1,4 @@
-"""Why DiT's exponent of tau_mem in N exceeds 1: the more samples, the less there is to gain from copying them.
+"""Does DiT's exponent of tau_mem in N exceed 1 because more samples leave less to gain from copying them?
 
     python -m twoclocks.paper_figures.studies.gain_of_copying
 
@@ -129,7 +129,7 @@ def write_report(folder: Path) -> None:
     wide = fits.assign(text=[_interval(*row) for row in fits[["exponent", "low", "high"]].to_numpy()]).pivot(
         index="rule", columns="x", values="text"
     )
-    homogeneity = [f"{homogeneity_p(dit, x):.2g}" for x in ("n_train", "effective_n")]
+    homogeneity = [homogeneity_p(dit, x) for x in ("n_train", "effective_n")]
     cells = dit.groupby(["rule", "n_train"], sort=False)
     sizes = sorted(dit["n_train"].unique())
     entry = {key: f"{cell['gain'].iloc[0]:.3f}, {_steps(median_onset(cell, 'tau_mem'))}" for key, cell in cells}
@@ -147,7 +147,7 @@ def write_report(folder: Path) -> None:
         "Exponents of tau_mem (95% profile likelihood), and p that all rules share one:",
         markdown_table(["rule", "in N", "in N / gain^2"],
                        [*([rule, wide.loc[rule, "n_train"], wide.loc[rule, "effective_n"]] for rule in [*rules, "all"]),
-                        ["p", *homogeneity]]),
+                        ["p", *(f"{p:.2g}" for p in homogeneity)]]),
         f"Power p of tau_mem / N ~ gain^-p (95%); predicted for DiT is {POWER}:",
         markdown_table(["runs", "p"], [[name, _interval(*found)] for name, found in powers.items()]),
         f"Other training noise, {noise['rule'].iloc[0]}, N = {NOISE_N}: mean of log sigma, gain, median tau_mem, and "
@@ -156,11 +156,23 @@ def write_report(folder: Path) -> None:
             ["mean log sigma", "gain", "tau_mem", "measured", "predicted"],
             [[f"{r.noise_mean:g}", f"{r.gain:.3f}", _steps(r.tau_mem), f"x{r.measured:.2f}", f"x{r.predicted:.2f}"]
              for r in noise_table(noise).itertuples()]),
+        _conclusion(homogeneity, powers["DiT over training noise"]),
         "![tau_mem against N, against N / gain^2, and against the training noise](gain.png)",
     ]  # fmt: skip
     (folder / "report.md").write_text("\n\n".join(sections) + "\n")
     with figure_style():
         draw(dit, noise, fits).savefig(folder / "gain.png")
+
+
+def _conclusion(homogeneity: Sequence[float], power: Estimate) -> str:
+    """What became of the two predictions."""
+    in_n, in_effective_n = ("agree" if p > 0.05 else "differ" for p in homogeneity)
+    kept = power[1] <= POWER <= power[2]
+    return (
+        f"The rules' exponents {in_n} in N and {in_effective_n} in N / gain^2. Over training noise the power "
+        f"{_interval(*power)} is {'' if kept else 'not '}the one predicted"
+        + (": the gain sets the pace." if kept else ": the gain over all noise does not set the pace by itself.")
+    )
 
 
 def draw(dit: pd.DataFrame, noise: pd.DataFrame, fits: pd.DataFrame) -> Figure:

@@ -1,9 +1,13 @@
 """The study of the gain of copying: its fits find the law that a simulation obeys, and its runs differ as it says."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
 from twoclocks.paper_figures.studies import gain_of_copying as study
 
@@ -89,3 +93,23 @@ def test_sizes_are_those_of_one_architecture(architecture):
     both = pd.concat([table, gpt], ignore_index=True)
     assert set(study.over_sizes(both, architecture)["architecture"]) == {architecture}
     assert set(study.over_noise(both)["architecture"]) == {"dit"}
+
+
+@pytest.mark.parametrize(("power", "words"), [((2.1, 1.8, 2.4), "is the one"), ((0.7, 0.4, 1.0), "is not the one")])
+def test_the_report_says_what_became_of_the_predictions(power, words):
+    text = study._conclusion([1e-5, 0.2], power)
+    assert "exponents differ in N and agree in N / gain^2" in text
+    assert words in text
+
+
+def test_the_report_is_that_of_the_committed_data(tmp_path):
+    for name in ("runs.csv", "provenance.json"):
+        shutil.copy(study.RESULTS / name, tmp_path)
+    study.write_report(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
+    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
+    made = json.loads((study.RESULTS / "provenance.json").read_text())
+    configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
+    assert made["command"] == study.COMMAND
+    assert configs == list(dict.fromkeys(study.configs(preset("laptop"))))
+    assert len(pd.read_csv(study.RESULTS / "runs.csv")) == len(configs)
