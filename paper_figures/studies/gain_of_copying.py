@@ -154,8 +154,8 @@ def write_report(folder: Path) -> None:
         "tau_mem over that of the usual noise, measured and predicted:",
         markdown_table(
             ["mean log sigma", "gain", "tau_mem", "measured", "predicted"],
-            [[f"{r.noise_mean:g}", f"{r.gain:.3f}", _steps(r.tau_mem), f"x{r.measured:.2f}", f"x{r.predicted:.2f}"]
-             for r in noise_table(noise).itertuples()]),
+            [[f"{mean:g}", f"{gain:.3f}", _steps(tau), f"x{measured:.2f}", f"x{predicted:.2f}"]
+             for mean, gain, tau, measured, predicted in noise_table(noise).to_numpy(float)]),
         _conclusion(homogeneity, powers["DiT over training noise"]),
         "![tau_mem against N, against N / gain^2, and against the training noise](gain.png)",
     ]  # fmt: skip
