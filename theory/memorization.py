@@ -129,9 +129,16 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
 
 
 def binomial_tail(successes: np.ndarray, trials: np.ndarray, probability: float) -> np.ndarray:
-    """P(at least this many successes), exact, of counts of any shape: regularised incomplete beta I_p(k, n - k + 1).
+    """P(at least this many successes), exact: the regularised incomplete beta function I_p(k, n - k + 1).
 
-    The same bits as `scipy.stats.binom.sf`, whose package takes a second to import.
+    The same bits as `scipy.stats.binom.sf(successes - 1, ...)`, whose package takes a second to import.
+
+    Args:
+        successes, trials: counts of any shapes that broadcast, 0 <= successes <= trials.
+        probability: of a success, in [0, 1].
+
+    Returns:
+        float64 of the common shape.
     """
     tail = special.betainc(np.maximum(successes, 1), trials - np.maximum(successes, 1) + 1, probability)
     return np.where(successes == 0, 1.0, tail)

@@ -95,10 +95,14 @@ def test_sizes_are_those_of_one_architecture(architecture):
     assert set(study.over_noise(both)["architecture"]) == {"dit"}
 
 
-@pytest.mark.parametrize(("power", "words"), [((2.1, 1.8, 2.4), "is the one"), ((0.7, 0.4, 1.0), "is not the one")])
-def test_the_report_says_what_became_of_the_predictions(power, words):
-    text = study._conclusion([1e-5, 0.2], power)
+@pytest.mark.parametrize(
+    ("power", "words"),
+    [((2.1, 1.8, 2.4), "and within that over training noise"), ((0.7, 0.4, 1.0), "does not set the pace by itself")],
+)
+def test_the_report_says_what_became_of_the_square(power, words):
+    text = study._conclusion([1e-5, 0.2], (2.6, 2.3, 2.9), power)
     assert "exponents differ in N and agree in N / gain^2" in text
+    assert "not within the interval over N" in text
     assert words in text
 
 

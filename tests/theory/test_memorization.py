@@ -9,7 +9,7 @@ from scipy import stats
 
 import twoclocks as tc
 from twoclocks.empirics.data import training_set
-from twoclocks.theory.memorization import binomial_interval
+from twoclocks.theory.memorization import binomial_interval, binomial_tail
 
 RULES = ["parity:2x4,G=4", "parity:4x3,G=3", "row-variable-k:2x4,K=1+2", "permutation:3"]
 
@@ -117,3 +117,12 @@ def test_intervals_cover_at_least_their_level(p):
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(tc.rule("parity:2x4,G=4"))
+
+
+@pytest.mark.parametrize("chance", [0.0, 1e-9, 2.4e-4, 0.25, 1.0])
+@pytest.mark.parametrize("trials", [1, 64, 2048])
+def test_the_tail_has_the_bits_of_scipy_stats(trials, chance):
+    successes = np.unique(np.linspace(0, trials, 40).astype(int))
+    np.testing.assert_array_equal(
+        binomial_tail(successes, np.asarray(trials), chance), stats.binom.sf(successes - 1, trials, chance)
+    )
