@@ -1,8 +1,8 @@
 """Figure 28: do independent runs agree near the frontier of what can be learned?
 
 The paper overlays seeds of matched GPT-mini and DiT-mini runs over N and G, raw faint and smoothed thick. Ours shows
-the largest two group sizes within reach at the largest three N of each architecture's smallest model, smoothed by an
-exponential moving average over evaluations (`tc.ema`), which are evenly spaced in log steps.
+the group sizes on both sides of that frontier at the largest three N of each architecture's smallest model, smoothed by
+an exponential moving average over evaluations (`tc.ema`), which are evenly spaced in log steps.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def configs(preset: Preset) -> list[RunConfig]:
     return [
         config
         for kind in (preset.gpt, preset.dit)
-        for config in parity(preset, kind, preset.group_sizes[-2:], kind.n_train[-3:])
+        for config in parity(preset, kind, kind.frontier_group_sizes, kind.n_train[-3:])
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .claims_table import claims_markdown
 from .figures import FIGURES, OUTPUT, figure_module
-from .presets import preset
+from .presets import Architecture, preset
 from .store import read_data, read_provenance, results_folder
 
 README = Path(__file__).parent / "README.md"
@@ -22,7 +22,7 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         numbers: which figures.
     """
     scale = preset(preset_name)
-    sizes = {name: ", ".join(kind.sizes) for name, kind in scale.architectures.items()}
+    sizes = {name: ", ".join(_size(kind, size) for size in kind.sizes) for name, kind in scale.architectures.items()}
     counts = {name: ", ".join(map(str, kind.n_train)) for name, kind in scale.architectures.items()}
     parts = [
         "# The figures of arXiv:2605.10019, measured again",
@@ -44,6 +44,11 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
     ]
     parts += [_entry(number, scale.name) for number in numbers]
     path.write_text("\n\n".join(parts) + "\n")
+
+
+def _size(kind: Architecture, size: str) -> str:
+    lr = kind.own_lr.get(size)
+    return f"{size} at learning rate {lr:g} in place of {kind.base.lr:g}" if lr else size
 
 
 def _entry(number: int, preset_name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..empirics import RunConfig
@@ -26,6 +27,8 @@ class Architecture:
     """group sizes at which they are"""
     reference_n: int
     """in place of the paper's N = 4096, also of the rules beyond parity"""
+    frontier_group_sizes: tuple[int, int]
+    """group sizes of Fig. 28: the largest that most runs learn, and the next"""
     group_size: int
     """group size of the run that is dissected (the paper: 3)"""
     dissected_steps: int
@@ -39,10 +42,14 @@ class Architecture:
     min_steps: int
     learning_rates: tuple[float, ...]
     weight_decays: tuple[float, ...]
+    own_lr: Mapping[str, float] = field(default_factory=dict)
+    """learning rates of sizes that diverge at that of `base`: less in proportion to their width (Yang et al., 2022)"""
 
     def config(self, **fields: object) -> RunConfig:
-        """A run of this architecture: `base` with these fields, and steps in proportion to N unless given."""
+        """A run of this architecture: `base` with these fields; unless given, the size's lr and steps as N asks."""
         config = replace(self.base, **fields)  # type: ignore[arg-type]
+        if "lr" not in fields:
+            config = replace(config, lr=self.own_lr.get(config.model, config.lr))
         if "steps" in fields:
             return config
         return replace(config, steps=max(self.min_steps, round(self.steps_per_sample * config.n_train)))
@@ -101,6 +108,7 @@ def _paper() -> Preset:
         capacity_n_train=(512, 1024, 2048, 4096, 8192, 16384),
         capacity_group_sizes=(2, 3, 4, 6),
         reference_n=4096,
+        frontier_group_sizes=(4, 6),
         group_size=3,
         dissected_steps=1_000_000,
         sweep_group_size=6,
@@ -152,8 +160,9 @@ def _laptop() -> Preset:
         sizes=("dit-nano", "dit-micro"),
         n_train=(24, 48, 96, 192),
         capacity_n_train=(24, 48, 96),
-        capacity_group_sizes=(2, 3),
+        capacity_group_sizes=(3,),
         reference_n=96,
+        frontier_group_sizes=(3, 4),
         group_size=3,
         dissected_steps=16_000,
         sweep_group_size=2,
@@ -162,6 +171,7 @@ def _laptop() -> Preset:
         min_steps=1000,
         learning_rates=(1e-4, 4e-4, 1e-3, 4e-3, 1.6e-2, 6e-2),
         weight_decays=(0.0, 1e-3, 1e-2, 1e-1, 1.0),
+        own_lr={"dit-micro": 1.5e-3},
     )
     gpt = replace(
         dit,
@@ -169,7 +179,9 @@ def _laptop() -> Preset:
         sizes=("gpt-nano", "gpt-micro"),
         n_train=(64, 128, 256, 512, 1024, 2048),
         capacity_n_train=(64, 128, 256, 512, 1024),
+        capacity_group_sizes=(2, 3),
         reference_n=256,
+        frontier_group_sizes=(4, 6),
         group_size=3,
         dissected_steps=1000,
         sweep_group_size=3,
@@ -178,6 +190,7 @@ def _laptop() -> Preset:
         min_steps=400,
         learning_rates=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
         weight_decays=(0.0, 1e-2, 1e-1, 1.0, 3.0),
+        own_lr={},
     )
     return Preset(
         name="laptop",
@@ -207,6 +220,7 @@ def _smoke() -> Preset:
             capacity_n_train=(8, 16),
             capacity_group_sizes=(2,),
             reference_n=8,
+            frontier_group_sizes=(2, 3),
             dissected_steps=40,
             sweep_n=8,
             steps_per_sample=2,
