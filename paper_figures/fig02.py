@@ -166,7 +166,7 @@ def _draw_single(ax: Axes, single: pd.DataFrame, curves: pd.DataFrame) -> None:
             ax.annotate(text, (at, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom")
     ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step", ylabel="fraction of generations")
     step_axis(ax.xaxis)
-    ax.legend(fontsize=7, loc="center left")
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.13, 0.5))
     ax.set_title(
         f"B. one run: {run['model']}, {run['rule']}, N = {run['n_train']}; {run['n_eval']} generations a point, "
         "95% bands", fontsize=8, loc="left", pad=14,

@@ -37,7 +37,8 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         claims_markdown(scale.name),
         "Where C4 falls short of 1, `results/memorization_exponent/report.md` tries to find out why: smaller batches, "
         "larger N alone, and a start-up that does not depend on N. Where it exceeds 1, "
-        "`results/gain_of_copying/report.md` tests whether more samples leave less to gain from copying them.",
+        "`results/gain_of_copying/report.md` tests whether more samples leave less to gain from copying them, and "
+        "`results/network_size/report.md` whether the network is too small for them, at equal learning rates.",
         "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones: "
         "read their verdicts as descriptions until runs of other seeds, judged by the same code, confirm them.",
         "## The figures",

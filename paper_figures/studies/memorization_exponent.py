@@ -12,7 +12,6 @@ exponent.png and provenance.json into results/memorization_exponent; ``--report-
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,7 +29,8 @@ from ...empirics.text_tables import markdown_table
 from ..catalogue import parity, trained
 from ..presets import preset
 from ..shared.clock_tables import known, middles, onset_table
-from ..store import read_provenance, write_provenance
+from ..store import read_provenance
+from .command import Measured, run_study
 
 COMMAND = "python -m twoclocks.paper_figures.studies.memorization_exponent"
 RESULTS = Path(__file__).parents[1] / "results" / "memorization_exponent"
@@ -254,16 +254,11 @@ def draw(runs: pd.DataFrame, power: pd.DataFrame, offsets: dict[int, OffsetFit])
     return figure
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    if not options.parse_args().report_only:
-        runs = list(trained(configs(), preset("laptop")).values())
-        onset_table(runs, fields=("batch_size",)).to_csv(RESULTS / "runs.csv", index=False)
-        write_provenance(RESULTS, runs, COMMAND)
-    write_report(RESULTS)
+def measure() -> Measured:
+    """The runs and their onsets."""
+    runs = list(trained(configs(), preset("laptop")).values())
+    return runs, {"runs": onset_table(runs, fields=("batch_size",))}
 
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, RESULTS, COMMAND, measure, write_report)

@@ -10,7 +10,6 @@ seed and claim), answers.csv (a row a seed and figure), provenance.json and repo
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -23,7 +22,8 @@ from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
 from ..catalogue import dissected, trained
 from ..presets import Preset, preset
 from ..shared.verdicts import Word
-from ..store import read_provenance, write_provenance
+from ..store import read_provenance
+from .command import Measured, run_study
 
 COMMAND = "python -m twoclocks.paper_figures.studies.other_seeds"
 RESULTS = Path(__file__).parents[1] / "results" / "other_seeds"
@@ -95,19 +95,13 @@ def last_word(measured: str) -> str:
     return word
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    if not options.parse_args().report_only:
-        scale = preset("laptop")
-        runs = list(trained(configs(scale), scale).values())
-        answers, claims = zip(*(judge(scale, run) for run in runs), strict=True)
-        pd.concat(answers).to_csv(RESULTS / "answers.csv", index=False)
-        pd.concat(claims).to_csv(RESULTS / "claims.csv", index=False)
-        write_provenance(RESULTS, runs, COMMAND)
-    write_report(RESULTS)
+def measure() -> Measured:
+    """The runs at the laptop preset, judged."""
+    scale = preset("laptop")
+    runs = list(trained(configs(scale), scale).values())
+    answers, claims = zip(*(judge(scale, run) for run in runs), strict=True)
+    return runs, {"answers": pd.concat(answers), "claims": pd.concat(claims)}
 
 
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, RESULTS, COMMAND, measure, write_report)

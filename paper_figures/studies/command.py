@@ -1,0 +1,39 @@
+"""What the command of a study does: train and measure, unless the tables are to stay as they are, then report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ...empirics import Run
+from ..store import write_provenance
+
+Measured = tuple[Sequence[Run], dict[str, pd.DataFrame]]
+"""The runs of a study, and its tables by name."""
+
+
+def run_study(
+    doc: str, folder: Path, command: str, measure: Callable[[], Measured], write_report: Callable[[Path], None]
+) -> None:
+    """Write the tables as CSV, provenance.json and the report into a folder; ``--report-only`` writes the report alone.
+
+    Args:
+        doc: the study's docstring, whose first line describes the command.
+        folder: made if missing.
+        command: that makes all this again, for the record.
+        measure: trains what is missing and makes the tables.
+        write_report: from the folder's tables alone.
+    """
+    options = argparse.ArgumentParser(description=doc.splitlines()[0])
+    options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
+    asked = options.parse_args()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not asked.report_only:
+        runs, tables = measure()
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        write_provenance(folder, runs, command)
+    write_report(folder)
