@@ -74,6 +74,8 @@ class Preset:
     """rules of Fig. 21"""
     categorical_rules: tuple[str, ...]
     """rules of Fig. 22 and 23"""
+    categorical_noise: Mapping[str, float]
+    """mean of log sigma in training by encoding of these, where it is not that of the DiT's `base`"""
     n_probe: int
     """fixed initial noises of the state rasters (the paper: 2000)"""
     runs: Path = Path("runs")
@@ -136,6 +138,7 @@ def _paper() -> Preset:
         gpt=gpt,
         binary_rules=_binary_rules(6, 6),
         categorical_rules=("permutation:6", "latin:6", "sudoku:2x3"),
+        categorical_noise={},
         n_probe=2000,
         runs=Path("runs/figures-paper"),
     )
@@ -202,6 +205,7 @@ def _laptop() -> Preset:
         gpt=gpt,
         binary_rules=_binary_rules(4, 6),
         categorical_rules=("permutation:6", "latin:6", "sudoku:2x3"),
+        categorical_noise={"scalar": -1.6, "onehot": -0.35},  # as for -1/+1 in units of the distance between codes
         n_probe=1000,
         runs=Path("runs/figures-laptop"),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ...empirics import RunConfig
@@ -13,8 +15,11 @@ ENCODINGS = {"scalar": "scalar encoding", "onehot": "one-hot encoding"}
 
 
 def categorical_runs(preset: Preset) -> list[RunConfig]:
-    """The preset's categorical rules in both encodings."""
-    return rules(preset, preset.categorical_rules, tuple(ENCODINGS))
+    """The preset's categorical rules in both encodings, each with its training noise."""
+    return [
+        replace(config, noise_mean=preset.categorical_noise.get(str(config.encoding), config.noise_mean))
+        for config in rules(preset, preset.categorical_rules, tuple(ENCODINGS))
+    ]
 
 
 def family_name(spec: str) -> str:

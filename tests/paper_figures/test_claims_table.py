@@ -150,6 +150,18 @@ def test_the_offset_of_dit_is_found_at_equal_rule_size_and_n() -> None:
     assert "tau_mem x3" in found.note.replace("x2.9", "x3").replace("x3.0", "x3")
 
 
+def test_the_order_is_judged_at_the_simplest_rule() -> None:
+    table = runs()
+    complex_rule = table["rule"].str.endswith("G=3")
+    table.loc[complex_rule, ["tau_rule_lower", "tau_rule_upper"]] = [1e6, np.inf]  # copied before it is learned
+    found = claim_architectures(table)
+    assert found.verdict == "supported"
+    assert "tau_rule before tau_mem in DiT: at G = 2 16 of 16 runs" in found.note
+    assert "at every G 16 (reversed in 16) of 32" in found.note
+    table.loc[~complex_rule, ["tau_rule_lower", "tau_rule_upper"]] = [1e6, np.inf]
+    assert claim_architectures(table).verdict != "supported"
+
+
 def test_equal_architectures_refute_the_offset() -> None:
     assert claim_architectures(runs(offset=1.0)).verdict == "not supported"
 

@@ -24,8 +24,8 @@ def simulated(*exponents, seeds=6, scatter=0.1):
             for seed in range(seeds):
                 tau = 20 * n ** exponents[which] * np.exp(scatter * rng.normal())
                 lower = RATIO ** np.floor(np.log(tau) / np.log(RATIO))
-                rows.append({"architecture": "dit", "model": model, "rule": "parity:4x6,G=3", "n_train": n,
-                             "seed": seed, "lr": lr, "tau_mem_lower": lower, "tau_mem_upper": lower * RATIO})  # fmt: skip
+                rows.append({"model": model, "rule": "parity:4x6,G=3", "n_train": n, "seed": seed, "lr": lr,
+                             "tau_mem_lower": lower, "tau_mem_upper": lower * RATIO})  # fmt: skip
     return study.with_kind(pd.DataFrame(rows))
 
 
