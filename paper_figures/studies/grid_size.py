@@ -115,9 +115,7 @@ def _conclusion(found: dict[tuple[str, str], ClaimVerdict]) -> str:
         parts.append(
             f"in {model} the rules are {word} on {large} grids than on {small} ({_ratio(other)}, {_ratio(one)})"
         )
-    return (
-        "On larger grids tau_mem depends less on the rule if the rules are closer together: " + "; ".join(parts) + "."
-    )
+    return "Between the grids: " + "; ".join(parts) + "."
 
 
 def draw(table: pd.DataFrame) -> Figure:
