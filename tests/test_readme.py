@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from twoclocks.paper_figures.claims_table import committed_tables, evaluate
+
 README = Path(__file__).parents[1] / "README.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
 USES = ("compare_denoisers", "chance_memorization", "fit_scaling")
@@ -39,3 +41,18 @@ def test_snippets_run(number, tmp_path, monkeypatch):
 def test_there_is_a_snippet_for_each_use():
     assert len(SNIPPETS) >= 5
     assert all(any(use in code for code in SNIPPETS) for use in USES)
+
+
+def test_the_claims_are_those_of_the_committed_runs():
+    rows = dict(re.findall(r"^\| (C\d) [^|]*\|(.*)\|$", README.read_text(), flags=re.M))
+    committed = evaluate(committed_tables("laptop"))
+    for verdict in committed:
+        name, _, kind = verdict.claim.partition(" ")
+        if name not in rows:
+            continue  # C7 and C8 stand in the gallery alone
+        cell = rows[name].split("|")[{"GPT": 1, "DiT": 2, "": 2}[kind]]
+        assert verdict.ci is not None
+        low, high = verdict.ci
+        assert f"{verdict.estimate:.2g} ({low:.2g} to {high:.2g})" in cell
+        assert cell.strip().endswith(f", {verdict.verdict}")
+    assert set(rows) == {f"C{k}" for k in range(1, 7)}
