@@ -14,9 +14,12 @@ from synthetic_runs import curve_rows, onset_rows
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures.figures import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
+from twoclocks.paper_figures.shared.categorical import categorical_runs
 from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, valley
 from twoclocks.paper_figures.shared.clock_tables import median_onset, middles
 from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table
+from twoclocks.theory import Encoding
+from twoclocks.theory import rule as build_rule
 
 Setting = Mapping[str, Any]
 NUMBERS = (2, 10, 21, 22, 23, 24, 25, 26, 27)
@@ -193,6 +196,25 @@ def test_configs_are_distinct_and_read_from_the_preset(number: int, name: str) -
     assert {config.rule.partition(":")[0] for config in configs} <= {
         "parity", "exact-k", "row-k", "global-k", "row-variable-k", "permutation", "latin", "sudoku"
     }  # fmt: skip
+
+
+def test_the_noise_of_categorical_runs_is_that_of_binary_ones_in_units_of_the_codes_distance() -> None:
+    scale = preset("laptop")
+    configs = categorical_runs(scale)
+    assert {config.encoding for config in configs} == {"scalar", "onehot"}
+    for config in configs:
+        grids = build_rule(config.rule)
+        encoding = Encoding(grids.shape, grids.alphabet, config.encoding)
+        binary = Encoding((2, 2), 2, "pm1")
+        wanted = scale.dit.base.noise_mean + math.log(encoding.gap / binary.gap)
+        assert config.noise_mean == pytest.approx(wanted, abs=0.05)
+
+
+def test_a_size_that_diverges_takes_a_learning_rate_of_its_own() -> None:
+    kind = preset("laptop").dit
+    assert kind.config(rule="parity:4x6,G=2", model="dit-nano").lr == kind.base.lr
+    assert kind.config(rule="parity:4x6,G=2", model="dit-micro").lr == kind.own_lr["dit-micro"] < kind.base.lr
+    assert kind.config(rule="parity:4x6,G=2", model="dit-micro", lr=0.01).lr == 0.01
 
 
 def test_figure_10_agrees_on_both_architectures_or_not_at_all() -> None:
