@@ -1,13 +1,9 @@
 """The study of the gain of copying: its fits find the law that a simulation obeys, and its runs differ as it says."""
 
-import json
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
 from twoclocks.paper_figures.studies import gain_of_copying as study
 
@@ -104,16 +100,3 @@ def test_the_report_says_what_became_of_the_square(power, words):
     assert "exponents differ in N and agree in N / gain^2" in text
     assert "not within the interval over N" in text
     assert words in text
-
-
-def test_the_report_is_that_of_the_committed_data(tmp_path):
-    for name in ("runs.csv", "provenance.json"):
-        shutil.copy(study.RESULTS / name, tmp_path)
-    study.write_report(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
-    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
-    made = json.loads((study.RESULTS / "provenance.json").read_text())
-    configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
-    assert made["command"] == study.COMMAND
-    assert configs == list(dict.fromkeys(study.configs(preset("laptop"))))
-    assert len(pd.read_csv(study.RESULTS / "runs.csv")) == len(configs)

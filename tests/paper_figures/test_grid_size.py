@@ -1,13 +1,9 @@
 """The study of the grids' size: rules that draw together are told from rules that do not; its runs are equal pairs."""
 
-import json
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
 from twoclocks.paper_figures.studies import grid_size as study
 
@@ -66,15 +62,3 @@ def test_the_runs_of_gpt_are_at_the_n_that_both_have():
     sizes = [set(part) for _, part in table["n_train"].groupby(shapes)]
     assert len(sizes) == 2
     assert sizes[0] == sizes[1]
-
-
-def test_the_report_is_that_of_the_committed_data(tmp_path):
-    for name in ("runs.csv", "provenance.json"):
-        shutil.copy(study.RESULTS / name, tmp_path)
-    study.write_report(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
-    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
-    made = json.loads((study.RESULTS / "provenance.json").read_text())
-    configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
-    assert made["command"] == study.COMMAND
-    assert configs == list(dict.fromkeys(study.configs(preset("laptop"))))

@@ -1,13 +1,9 @@
 """The study of the network's size: its tests find what a simulation put in, and its runs differ as it says."""
 
-import json
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
 from twoclocks.paper_figures.studies import network_size as study
 
@@ -69,15 +65,3 @@ def test_runs_differ_in_size_or_learning_rate_alone():
             name for peer in peers for name, value in peer.to_dict().items() if value != config.to_dict()[name]
         }
         assert differing <= {"model", "lr", "steps", "stop_when"}
-
-
-def test_the_report_is_that_of_the_committed_data(tmp_path):
-    for name in ("runs.csv", "provenance.json"):
-        shutil.copy(study.RESULTS / name, tmp_path)
-    study.write_report(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
-    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
-    made = json.loads((study.RESULTS / "provenance.json").read_text())
-    configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
-    assert made["command"] == study.COMMAND
-    assert configs == list(dict.fromkeys(study.configs(preset("laptop"))))

@@ -1,0 +1,33 @@
+"""The committed report of a study is that of its committed data, and these are of the runs that it asks for."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from twoclocks import RunConfig
+from twoclocks.paper_figures.presets import preset
+from twoclocks.paper_figures.studies import gain_of_copying, grid_size, memorization_exponent, network_size
+
+LAPTOP = preset("laptop")
+CONFIGS = {
+    gain_of_copying: gain_of_copying.configs(LAPTOP),
+    grid_size: grid_size.configs(LAPTOP),
+    memorization_exponent: memorization_exponent.configs(),
+    network_size: network_size.configs(LAPTOP),
+}
+
+
+@pytest.mark.parametrize("study", CONFIGS, ids=lambda study: study.__name__.rpartition(".")[2])
+def test_the_report_is_that_of_the_committed_data(study, tmp_path):
+    for name in ("runs.csv", "provenance.json"):
+        shutil.copy(study.RESULTS / name, tmp_path)
+    study.write_report(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
+    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
+    made = json.loads((study.RESULTS / "provenance.json").read_text())
+    configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
+    assert made["command"] == study.COMMAND
+    assert configs == list(dict.fromkeys(CONFIGS[study]))
+    assert len(pd.read_csv(study.RESULTS / "runs.csv")) == len(configs)
