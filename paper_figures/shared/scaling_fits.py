@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -56,6 +58,12 @@ def line_table(runs: pd.DataFrame, n_boot: int = 2000) -> pd.DataFrame:
             )
     columns = ["model", "rule", "n_train", "tau_mem", "low", "high"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def equal_exponents_p(table: pd.DataFrame, x: str, by: str) -> float:
+    """p that the groups of a column share an exponent of tau_mem in x, by the fit's own test; NaN if it cannot tell."""
+    p_value = fit_scaling(table, "tau_mem", x, by, n_boot=0).tests["equal_slopes"].p_value
+    return math.nan if p_value is None else p_value
 
 
 def _separate(table: pd.DataFrame, n_boot: int = 0) -> dict[str, ScalingFit]:

@@ -13,7 +13,6 @@ that have ended are kept. Writes runs.csv, report.md, gain.png and provenance.js
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from ..catalogue import beyond, parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table
+from ..shared.scaling_fits import equal_exponents_p
 from ..store import read_provenance
 from .command import Measured, run_study
 
@@ -95,12 +95,6 @@ def fit_power(table: pd.DataFrame) -> Estimate:
     return _exponent(table.assign(**per_sample, inverse_gain=1 / table["gain"]), "inverse_gain")
 
 
-def homogeneity_p(table: pd.DataFrame, x: str) -> float:
-    """p that all rules share an exponent in x, by the fit's own test; NaN where it cannot tell."""
-    p_value = fit_scaling(table, "tau_mem", x, "rule", n_boot=0).tests["equal_slopes"].p_value
-    return math.nan if p_value is None else p_value
-
-
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
     """Exponents of tau_mem in N and in N / gain^2: columns rule (of all: "all"), x, exponent, low, high."""
     rows = []
@@ -128,7 +122,7 @@ def write_report(folder: Path) -> None:
     wide = fits.assign(text=[_interval(*row) for row in fits[["exponent", "low", "high"]].to_numpy()]).pivot(
         index="rule", columns="x", values="text"
     )
-    homogeneity = [homogeneity_p(dit, x) for x in ("n_train", "effective_n")]
+    homogeneity = [equal_exponents_p(dit, x, "rule") for x in ("n_train", "effective_n")]
     cells = dit.groupby(["rule", "n_train"], sort=False)
     sizes = sorted(dit["n_train"].unique())
     entry = {key: f"{cell['gain'].iloc[0]:.3f}, {_steps(median_onset(cell, 'tau_mem'))}" for key, cell in cells}

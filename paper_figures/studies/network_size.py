@@ -11,7 +11,6 @@ results/network_size; ``--report-only`` makes the report again.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from ..catalogue import parity, scaling, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table
+from ..shared.scaling_fits import equal_exponents_p
 from ..store import read_provenance
 from .command import Measured, run_study
 
@@ -65,17 +65,12 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "exponent", "low", "high"])
 
 
-def difference_p(table: pd.DataFrame) -> float:
-    """p that all kinds in the table share an exponent, by the fit's own test; NaN where it cannot tell."""
-    p_value = fit_scaling(table, "tau_mem", by="kind", n_boot=0).tests["equal_slopes"].p_value
-    return math.nan if p_value is None else p_value
-
-
 def comparisons(table: pd.DataFrame) -> tuple[float, float]:
     """p of equal exponents in both sizes at one learning rate, and at both learning rates in the smallest."""
     larger = table["model"].iloc[-1]
     own_lr = table.loc[table["model"] == larger, "lr"].iloc[0]
-    return difference_p(table[table["lr"] == own_lr]), difference_p(table[table["model"] != larger])
+    same_lr, same_size = table[table["lr"] == own_lr], table[table["model"] != larger]
+    return equal_exponents_p(same_lr, "n_train", "kind"), equal_exponents_p(same_size, "n_train", "kind")
 
 
 def write_report(folder: Path) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from twoclocks.paper_figures.presets import preset
+from twoclocks.paper_figures.shared.scaling_fits import equal_exponents_p
 from twoclocks.paper_figures.studies import gain_of_copying as study
 
 GAINS = {2: (0.24, 0.19, 0.15, 0.11), 4: (0.41, 0.36, 0.32, 0.28), 24: (0.50, 0.45, 0.41, 0.38)}
@@ -47,8 +48,8 @@ def test_the_law_is_found_over_sizes_and_over_noise():
     fits = study.exponents(over_sizes).set_index(["x", "rule"])
     assert fits.loc[("effective_n", "all"), "exponent"] == pytest.approx(1, abs=0.05)
     assert fits.loc[("n_train", "parity:4x6,G=2"), "low"] > fits.loc[("n_train", "parity:4x6,G=24"), "high"]
-    assert study.homogeneity_p(over_sizes, "n_train") < 0.001
-    assert study.homogeneity_p(over_sizes, "effective_n") > 0.05
+    assert equal_exponents_p(over_sizes, "n_train", "rule") < 0.001
+    assert equal_exponents_p(over_sizes, "effective_n", "rule") > 0.05
 
 
 def test_another_law_is_told_apart():
@@ -57,8 +58,8 @@ def test_another_law_is_told_apart():
     power, low, high = study.fit_power(over_sizes)
     assert power == pytest.approx(0, abs=0.2)
     assert low < power < high < low + 1
-    assert study.homogeneity_p(over_sizes, "n_train") > 0.05
-    assert study.homogeneity_p(over_sizes, "effective_n") < 0.001
+    assert equal_exponents_p(over_sizes, "n_train", "rule") > 0.05
+    assert equal_exponents_p(over_sizes, "effective_n", "rule") < 0.001
     rows = study.noise_table(study.over_noise(table)).set_index("noise_mean")
     assert rows.loc[1.0, "measured"] == pytest.approx(1, abs=0.25)
     assert rows.loc[1.0, "predicted"] == pytest.approx((0.36 / 0.25) ** 2)
