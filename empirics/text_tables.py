@@ -1,4 +1,4 @@
-"""Rows of text as Markdown and LaTeX tables."""
+"""Rows of text as Markdown and LaTeX tables, and an estimate with its interval as text."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(map(str, line)) for line in [header, *rows]]
     widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def interval_text(estimate: float, low: float, high: float) -> str:
+    """An estimate with its interval, as in "0.78 (0.75 to 0.81)"."""
+    return f"{estimate:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _escape(text: str) -> str:

@@ -25,7 +25,7 @@ from ...empirics import Run, RunConfig, fit_scaling
 from ...empirics.objectives import loss_floors
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import COLOURS, figure_style, new_figure
-from ...empirics.text_tables import markdown_table
+from ...empirics.text_tables import interval_text, markdown_table
 from ..catalogue import beyond, parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
@@ -119,7 +119,7 @@ def write_report(folder: Path) -> None:
     dit, gpt, noise = over_sizes(table, "dit"), over_sizes(table, "gpt"), over_noise(table)
     powers = {"DiT over N": fit_power(dit), "DiT over training noise": fit_power(noise), "GPT over N": fit_power(gpt)}
     fits = exponents(dit)
-    wide = fits.assign(text=[_interval(*row) for row in fits[["exponent", "low", "high"]].to_numpy()]).pivot(
+    wide = fits.assign(text=[interval_text(*row) for row in fits[["exponent", "low", "high"]].to_numpy()]).pivot(
         index="rule", columns="x", values="text"
     )
     homogeneity = [equal_exponents_p(dit, x, "rule") for x in ("n_train", "effective_n")]
@@ -142,7 +142,7 @@ def write_report(folder: Path) -> None:
                        [*([rule, wide.loc[rule, "n_train"], wide.loc[rule, "effective_n"]] for rule in [*rules, "all"]),
                         ["p", *(f"{p:.2g}" for p in homogeneity)]]),
         f"Power p of tau_mem / N ~ gain^-p (95%); to be tested for DiT is {POWER}:",
-        markdown_table(["runs", "p"], [[name, _interval(*found)] for name, found in powers.items()]),
+        markdown_table(["runs", "p"], [[name, interval_text(*found)] for name, found in powers.items()]),
         f"Other training noise, {noise['rule'].iloc[0]}, N = {NOISE_N}: mean of log sigma, gain, median tau_mem, and "
         "tau_mem over that of the usual noise, measured and predicted:",
         markdown_table(
@@ -163,8 +163,8 @@ def _conclusion(homogeneity: Sequence[float], over_n: Estimate, over_noise: Esti
     kept, held = (low <= POWER <= high for _, low, high in (over_n, over_noise))
     return (
         f"The rules' exponents {in_n} in N and {in_effective_n} in N / gain^2. The square is {'' if kept else 'not '}"
-        f"within the interval over N, {_interval(*over_n)}, and {'' if held else 'not '}within that over training "
-        f"noise, {_interval(*over_noise)}"
+        f"within the interval over N, {interval_text(*over_n)}, and {'' if held else 'not '}within that over training "
+        f"noise, {interval_text(*over_noise)}"
         + (": the gain sets the pace." if held else ": the gain over all noise does not set the pace by itself.")
     )
 
@@ -183,7 +183,7 @@ def draw(dit: pd.DataFrame, noise: pd.DataFrame, fits: pd.DataFrame) -> Figure:
             medians = cell.groupby(x).apply(median_onset, "tau_mem", include_groups=False)
             ax.plot(medians.index, medians, color=colour, ls=dash, lw=1, label=f"G = {rule_complexity(rule)}")
         _draw_slope(ax, dit, x)
-        ax.set_title(f"shared exponent {_interval(*shared.loc[x].to_numpy(float))}")
+        ax.set_title(f"shared exponent {interval_text(*shared.loc[x].to_numpy(float))}")
         ax.set(xscale="log", yscale="log", xlabel=label)
         step_axis(ax.yaxis)
     plain_log_ticks(left, sorted(set(dit["n_train"])))
@@ -222,10 +222,6 @@ def _exponent(table: pd.DataFrame, x: str) -> Estimate:
 
 def _steps(median: float) -> str:
     return f"{median:.0f}" if np.isfinite(median) else "not seen"
-
-
-def _interval(estimate: float, low: float, high: float) -> str:
-    return f"{estimate:.2f} ({low:.2f} to {high:.2f})"
 
 
 def measure() -> Measured:

@@ -25,7 +25,7 @@ from scipy import optimize, stats
 
 from ...empirics import RunConfig, fit_scaling
 from ...empirics.style import COLOURS, figure_style, new_figure
-from ...empirics.text_tables import markdown_table
+from ...empirics.text_tables import interval_text, markdown_table
 from ..catalogue import parity, trained
 from ..presets import preset
 from ..shared.clock_tables import known, middles, onset_table
@@ -178,15 +178,15 @@ def write_report(folder: Path) -> None:
     power = exponents(runs)
     offsets = {int(str(size)): fit_offset(table) for size, table in runs.groupby("batch_size")}
     fits = [
-        [str(row.batch_size), f"{row.from_n} to {runs['n_train'].max()}", str(row.n_runs),
-         f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})"]
-        for row in power.itertuples()
+        [str(row["batch_size"]), f"{row['from_n']} to {runs['n_train'].max()}", str(row["n_runs"]),
+         interval_text(row["exponent"], row["low"], row["high"])]
+        for row in power.to_dict("records")
     ]  # fmt: skip
     starts = [
         [
             str(size),
             f"{fit.offset:.0f}",
-            f"{fit.exponent:.2f} ({fit.ci[0]:.2f} to {fit.ci[1]:.2f})",
+            interval_text(fit.exponent, *fit.ci),
             f"{fit.p_value:.2g}",
         ]
         for size, fit in offsets.items()

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from ...empirics import RunConfig, fit_scaling
 from ...empirics.statistics.runs_table import model_capacity
 from ...empirics.style import figure_style, new_figure
-from ...empirics.text_tables import markdown_table
+from ...empirics.text_tables import interval_text, markdown_table
 from ..catalogue import parity, scaling, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
@@ -90,7 +90,7 @@ def write_report(folder: Path) -> None:
             ["network, learning rate", *(f"N = {n}" for n in sizes), "exponent"],
             [
                 [row["kind"], *(medians[row["kind"], n] for n in sizes),
-                 f"{row['exponent']:.2f} ({row['low']:.2f} to {row['high']:.2f})"]
+                 interval_text(row["exponent"], row["low"], row["high"])]
                 for row in fits.to_dict("records")
             ],
         ),
@@ -128,7 +128,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
         draw_onsets(ax, cell, "tau_mem", cell["n_train"].to_numpy(float) * shift, (colour, marker), size=4.5)
         sizes = sorted(cell["n_train"].unique())
         fit = fit_scaling(cell, "tau_mem", n_boot=0, by=())
-        label = f"{row['kind']}: {row['exponent']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        label = f"{row['kind']}: {interval_text(row['exponent'], row['low'], row['high'])}"
         ax.plot(sizes, fit.predict(sizes), color=colour, ls=dash, lw=1.3, marker=marker, markevery=[], label=label)
     ax.set(xscale="log", yscale="log", xlabel="training samples N", ylabel=r"$\tau_{mem}$ (training steps)")
     plain_log_ticks(ax, sorted(set(table["n_train"])))

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from ...empirics import Run, RunConfig
-from ...empirics.text_tables import markdown_table
+from ...empirics.text_tables import interval_text, markdown_table
 from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
 from ..catalogue import dissected, trained
 from ..presets import Preset, preset
@@ -84,7 +84,7 @@ def write_report(folder: Path) -> None:
 
 
 def _estimate(row: Any) -> str:
-    return "" if pd.isna(row.estimate) else f"{row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})"
+    return "" if pd.isna(row.estimate) else interval_text(row.estimate, row.low, row.high)
 
 
 def last_word(measured: str) -> str:
