@@ -22,6 +22,7 @@ WHAT = {
     "score": r"score magnitude $|D(y) - y| / \sigma^2$ (per data unit)",
     "displacement": "displacement D(y) - y from b towards a (1: the whole way)",
 }
+_BAR = {"score": r"$|D(y) - y| / \sigma^2$", "displacement": "from b towards a"}
 CORNERS_TEXT = "a training sample, b valid and novel, c and d invalid"
 
 
@@ -109,7 +110,9 @@ def draw_planes(
             if drawn:
                 title.append(f"to a: {100 * drawn[denoiser, step][sigma]:.0f}%")
             ax.set_title("\n".join(title), fontsize=8, pad=3)
-        figure.colorbar(mesh, ax=[line[column] for line in axes], location="bottom", shrink=0.9, aspect=14)
+        below = [line[column] for line in axes]
+        bar = figure.colorbar(mesh, ax=below, location="bottom", shrink=0.9, aspect=14, pad=0.03)
+        bar.set_label(_BAR[quantity], fontsize=8)
 
 
 def _mark_corners(ax: Axes) -> None:

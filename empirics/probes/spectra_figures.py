@@ -136,7 +136,9 @@ def gap_figure(gaps: pd.DataFrame, run: RunRecord, scale: float | None = None) -
     """
     held_out = gaps[gaps["split"] == "held-out"]
     table = gap_table(held_out)
-    figure, ((ax, curves, spectrum),) = new_figure(1, 3, 13.4, 4.5, width_ratios=[1.25, 1, 1])
+    figure, ((ax, curves, spectrum),) = new_figure(
+        1, 3, 14, 4.5, width_ratios=[1.25, 1, 1], gridspec_kw={"wspace": 0.08}
+    )
     opening = gap_opening(held_out[held_out["denoiser"] == LEARNED])
     _draw_gap_map(figure, ax, table, opening, scale)
     _draw_gap_curves(curves, table)

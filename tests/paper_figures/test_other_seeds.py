@@ -1,11 +1,14 @@
 """The study of other seeds judges each run by the figures' own code, and says what they say."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from twoclocks.paper_figures import fig16
+from twoclocks.paper_figures import fig15, fig16
 from twoclocks.paper_figures.catalogue import trained
 from twoclocks.paper_figures.presets import preset
+from twoclocks.paper_figures.store import read_data, results_folder
 from twoclocks.paper_figures.studies import other_seeds as study
 
 
@@ -16,17 +19,25 @@ def test_the_verdict_of_a_line_is_its_last_word():
 
 
 def test_seeds_differ_in_nothing_else():
-    first, *others = study.configs(preset("laptop"))
-    assert first.seed == 0
-    assert [c.seed for c in others] == [1, 2]
-    assert all(c.to_dict() | {"seed": 0} == first.to_dict() for c in others)
+    scale = preset("laptop")
+    [shown] = fig16.configs(scale)
+    assert shown.seed == study.FIGURES_SEED
+    assert [replace(config, seed=0) for config in study.configs(scale)] == [shown, shown]
+    assert {config.seed for config in study.configs(scale)} == {1, 2}
+
+
+def test_the_committed_data_of_the_figures_are_judged_as_they_were():
+    data = {number: read_data(results_folder("laptop", number)) for number in study.FIGURES}
+    answers, claims = study.judge(0, data)
+    assert answers.set_index("figure").loc[16, "measured"] == fig16.measured(data[16])
+    assert claims.set_index("claim").loc["C8", "verdict"] == fig15.claim(data[15]).verdict
 
 
 @pytest.mark.slow
 def test_a_run_is_judged_as_its_figures_judge_it(tmp_path):
     scale = preset("smoke").in_folder(tmp_path)
-    [run] = trained(study.configs(scale)[1:2], scale, progress=False).values()
-    answers, claims = study.judge(scale, run)
+    [run] = trained(study.configs(scale)[:1], scale, progress=False).values()
+    answers, claims = study.judge(1, study.figure_data(scale, run))
     assert set(answers["figure"]) == set(study.FIGURES)
     assert set(answers["seed"]) == {1}
     line = answers.set_index("figure").loc[16, "measured"]
