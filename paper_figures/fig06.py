@@ -45,7 +45,7 @@ def plot(data: Data) -> Figure:
     for (ax,), (spec, panel) in zip(axes, data["samples"].groupby("rule", sort=False), strict=True):
         draw_montage(ax, panel, SAMPLES)
         ax.set_title(f"{FAMILIES[str(spec)]}: {count_text(panel)} valid grids", fontsize=8)
-    figure.suptitle("Categorical rules: exactly uniform samples, a colour a symbol", fontsize=10)
+    figure.suptitle("Categorical rules: exactly uniform samples", fontsize=10)
     return figure
 
 

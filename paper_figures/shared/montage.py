@@ -30,7 +30,10 @@ def sample_rows(spec: str, n: int, seed: int = 0) -> pd.DataFrame:
 
 
 def draw_montage(ax: Axes, samples: pd.DataFrame, across: int) -> None:
-    """The grids of one rule, `across` in a row, with thin lines between cells and wide gaps between grids."""
+    """The grids of one rule, `across` in a row, with thin lines between cells and wide gaps between grids.
+
+    Beyond two symbols, which white and dark tell apart, each cell shows its symbol, too: 1, 2, ...
+    """
     first = samples.iloc[0]
     rows, columns, alphabet = int(first["rows"]), int(first["columns"]), int(first["alphabet"])
     grids = np.array([list(map(int, text)) for text in samples["symbols"]]).reshape(-1, rows, columns)
@@ -39,9 +42,18 @@ def draw_montage(ax: Axes, samples: pd.DataFrame, across: int) -> None:
         left, top = (number % across) * (columns + 1), (number // across) * (rows + 1)
         edges_x, edges_y = np.arange(columns + 1) + left, np.arange(rows + 1) + top
         ax.pcolormesh(edges_x, edges_y, grid, cmap=palette, vmin=0, vmax=alphabet - 1, edgecolors="#999999", lw=0.25)
+        for (row, column), symbol in np.ndenumerate(grid if alphabet > 2 else grid[:0]):
+            at = left + column + 0.5, top + row + 0.5
+            ax.annotate(str(symbol + 1), at, ha="center", va="center", fontsize=6,
+                        color="w" if _luminance(palette(symbol)) < 0.4 else "k")  # fmt: skip
     down = -(-len(grids) // across)
     ax.set(xlim=(-0.2, across * (columns + 1) - 0.8), ylim=(down * (rows + 1) - 0.8, -0.2), aspect="equal")
     ax.axis("off")
+
+
+def _luminance(colour: tuple[float, float, float, float]) -> float:
+    """How bright a colour looks in grayscale, 0 to 1 (Rec. 601)."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
 def all_valid(samples: pd.DataFrame) -> int:
