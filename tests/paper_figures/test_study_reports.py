@@ -8,7 +8,13 @@ import pytest
 
 from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
-from twoclocks.paper_figures.studies import gain_of_copying, grid_size, memorization_exponent, network_size
+from twoclocks.paper_figures.studies import (
+    gain_of_copying,
+    grid_size,
+    memorization_exponent,
+    network_size,
+    other_seeds,
+)
 
 LAPTOP = preset("laptop")
 CONFIGS = {
@@ -16,13 +22,14 @@ CONFIGS = {
     grid_size: grid_size.configs(LAPTOP),
     memorization_exponent: memorization_exponent.configs(),
     network_size: network_size.configs(LAPTOP),
+    other_seeds: other_seeds.configs(LAPTOP),
 }
 
 
 @pytest.mark.parametrize("study", CONFIGS, ids=lambda study: study.__name__.rpartition(".")[2])
 def test_the_report_is_that_of_the_committed_data(study, tmp_path):
-    for name in ("runs.csv", "provenance.json"):
-        shutil.copy(study.RESULTS / name, tmp_path)
+    for data in (*study.RESULTS.glob("*.csv"), study.RESULTS / "provenance.json"):
+        shutil.copy(data, tmp_path)
     study.write_report(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
     assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
@@ -30,4 +37,5 @@ def test_the_report_is_that_of_the_committed_data(study, tmp_path):
     configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
     assert made["command"] == study.COMMAND
     assert configs == list(dict.fromkeys(CONFIGS[study]))
-    assert len(pd.read_csv(study.RESULTS / "runs.csv")) == len(configs)
+    assert made["runs"] == len(configs)
+    assert all(len(pd.read_csv(table)) == len(configs) for table in study.RESULTS.glob("runs.csv"))
