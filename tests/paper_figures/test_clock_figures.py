@@ -12,6 +12,7 @@ import pytest
 from synthetic_runs import curve_rows, onset_rows
 
 from twoclocks.empirics.style import figure_style
+from twoclocks.paper_figures import fig21
 from twoclocks.paper_figures.figures import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs
@@ -157,6 +158,19 @@ DIFFERING = {
     26: lambda: rates(None),
     27: lambda: decays(1, 1),
 }
+
+
+def test_binary_rules_tell_whether_tau_mem_follows_the_number_of_valid_grids() -> None:
+    runs = binary_data(8.0)["runs"]
+    grows = runs.assign(support_size=runs.groupby("rule")["tau_mem_upper"].transform("median"))
+    assert "valid grids: Spearman correlation 1.00 (p = " in fig21.measured({"runs": grows})
+    assert "valid grids: Spearman correlation -1.00 (p = " in fig21.measured(
+        {"runs": grows.assign(support_size=1 / grows["support_size"])}
+    )
+    unseen = grows["rule"] == grows["rule"][grows["support_size"].idxmax()]
+    grows.loc[unseen & (grows["seed"] > 0), "tau_mem_upper"] = np.inf
+    assert "valid grids: Spearman correlation 1.00 (p = " in fig21.measured({"runs": grows})
+    assert "Spearman" not in fig21.measured({"runs": runs})  # rules of equal size
 
 
 @pytest.mark.parametrize("number", NUMBERS)
