@@ -1,11 +1,13 @@
-"""Every Python snippet of the README runs as shown, by itself."""
+"""Every Python snippet of the README runs as shown, by itself, and its numbers are those of the committed results."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from twoclocks.paper_figures import fig21
 from twoclocks.paper_figures.claims_table import committed_tables, evaluate
+from twoclocks.paper_figures.store import RESULTS, read_data, results_folder
 
 README = Path(__file__).parents[1] / "README.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
@@ -56,3 +58,22 @@ def test_the_claims_are_those_of_the_committed_runs():
         assert f"{verdict.estimate:.2g} ({low:.2g} to {high:.2g})" in cell
         assert cell.strip().endswith(f", {verdict.verdict}")
     assert set(rows) == {f"C{k}" for k in range(1, 7)}
+
+
+def test_the_numbers_of_the_experiments_are_those_of_their_reports():
+    section = README.read_text().partition("experiments ask why")[2].partition("## How to cite")[0]
+    bullets = [" ".join(bullet.split()) for bullet in section.split("\n- ")[1:]]
+    checked = 0
+    for bullet in bullets:
+        report = (RESULTS / re.findall(r"\(`(\w+)`\)", bullet)[0] / "report.md").read_text()
+        for interval in re.findall(r"[\d.]+ \([\d.]+ to [\d.]+\)", bullet):
+            assert interval in report
+            checked += 1
+        for p_value in re.findall(r"; p = ([\d.]+\d)", bullet):
+            assert f"p = {p_value}" in report
+            checked += 1
+    assert checked == 9
+    correlation = re.search(r"Spearman correlation of ([\d.]+) \(p = ([\d.]+)\)", " ".join(section.split()))
+    assert correlation is not None
+    binary_rules = fig21.measured(read_data(results_folder("laptop", 21)))
+    assert "Spearman correlation {} (p = {})".format(*correlation.groups()) in binary_rules
