@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from .claims_table import claims_markdown
 from .figures import FIGURES, OUTPUT, figure_module
 from .presets import Architecture, preset
-from .store import read_data, read_provenance, results_folder
+from .store import RESULTS, read_data, read_provenance, results_folder
 
 README = Path(__file__).parent / "README.md"
 
@@ -43,12 +45,20 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "are closer together, in DiT and in GPT; and Figure 21, whether tau_mem follows the number of valid grids.",
         "The order of the clocks in C6 is judged at the simplest rule, for C5 lets the window vanish at complex ones; "
         "that was settled once the counts over all runs had been seen, and they stand in the note.",
-        "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones: "
-        "read their verdicts as descriptions until runs of other seeds, judged by the same code, confirm them.",
+        "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones. "
+        f"Two runs of other seeds, judged by the same code once it was settled: {_other_seeds()} "
+        "(`results/other_seeds/report.md`).",
         "## The figures",
     ]
     parts += [_entry(number, scale.name) for number in numbers]
     path.write_text("\n\n".join(parts) + "\n")
+
+
+def _other_seeds() -> str:
+    """In how many runs beside the figures' own each landscape claim is supported."""
+    claims = pd.read_csv(RESULTS / "other_seeds" / "claims.csv")
+    supported = claims["verdict"].eq("supported")[claims["seed"] != 0].groupby(claims["claim"])
+    return ", ".join(f"{name} is supported in {hits.sum()} of {len(hits)}" for name, hits in supported)
 
 
 def _size(kind: Architecture, size: str) -> str:
