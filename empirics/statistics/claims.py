@@ -241,14 +241,14 @@ def claim_window(df: pd.DataFrame) -> ClaimVerdict:
 
 def claims_to_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
     """Verdicts as a Markdown table, one row a claim."""
-    header = ["claim", "statement", "estimate [CI]", "test", "p", "verdict", "runs", "note"]
+    header = ["claim", "statement", "verdict", "estimate [CI]", "p", "runs", "test", "note"]
     rows = []
     for v in verdicts:
         size = "undecided"
         if v.estimate is not None and v.ci is not None:
             size = f"{v.estimate:.3g} [{v.ci[0]:.3g}, {v.ci[1]:.3g}]"
         p = "" if v.p_value is None else f"{v.p_value:.2g}"
-        rows.append([v.claim, v.statement, size, v.test, p, v.verdict, str(v.n_runs), v.note])
+        rows.append([v.claim, v.statement, v.verdict, size, p, str(v.n_runs), v.test, v.note])
     return markdown_table(header, rows)
 
 
