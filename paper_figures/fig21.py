@@ -98,7 +98,13 @@ def measured(data: Data) -> str:
 
 
 def _population_text(runs: pd.DataFrame) -> str:
-    """Whether tau_mem follows the number of valid grids: their rank correlation, over four rules or more."""
+    """Whether tau_mem follows the number of valid grids: their rank correlation over the rules, if four or more.
+
+    Chosen once the figure had been seen, so that its p describes and does not confirm.
+
+    Args:
+        runs: columns rule, tau_mem_upper (steps, infinite where not seen) and support_size, a row a run.
+    """
     rules = runs.groupby("rule").agg(tau=("tau_mem_upper", "median"), size=("support_size", "first"))
     if len(rules) < 4 or min(rules["tau"].nunique(), rules["size"].nunique()) < 2:
         return ""

@@ -10,7 +10,9 @@ import pandas as pd
 from .claims_table import claims_markdown
 from .figures import FIGURES, OUTPUT, figure_module
 from .presets import Architecture, preset
-from .store import RESULTS, read_data, read_provenance, results_folder
+from .store import read_data, read_provenance, results_folder
+from .studies.other_seeds import FIGURES_SEED
+from .studies.other_seeds import RESULTS as OTHER_SEEDS
 
 README = Path(__file__).parent / "README.md"
 
@@ -47,7 +49,7 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "The order of the clocks in C6 is judged at the simplest rule, for C5 lets the window vanish at complex ones; "
         "that was settled once the counts over all runs had been seen, and they stand in the note.",
         "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones. "
-        f"Two runs of other seeds, judged by the same code once it was settled: {_other_seeds()} "
+        f"On runs of other seeds, judged by the same code once it was settled, {_other_seeds()} "
         "(`results/other_seeds/report.md`).",
         "## The figures",
     ]
@@ -56,9 +58,9 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
 
 
 def _other_seeds() -> str:
-    """In how many runs beside the figures' own each landscape claim is supported."""
-    claims = pd.read_csv(RESULTS / "other_seeds" / "claims.csv")
-    supported = claims["verdict"].eq("supported")[claims["seed"] != 0].groupby(claims["claim"])
+    """In how many runs beside the figures' own, of `FIGURES_SEED`, each landscape claim is supported."""
+    claims = pd.read_csv(OTHER_SEEDS / "claims.csv")
+    supported = claims["verdict"].eq("supported")[claims["seed"] != FIGURES_SEED].groupby(claims["claim"])
     return ", ".join(f"{name} is supported in {hits.sum()} of {len(hits)}" for name, hits in supported)
 
 

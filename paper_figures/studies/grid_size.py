@@ -22,7 +22,7 @@ from ...empirics import RunConfig
 from ...empirics.statistics.claims import ClaimVerdict, claim_rule_invariance
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import figure_style, new_figure
-from ...empirics.text_tables import markdown_table
+from ...empirics.text_tables import interval_text, markdown_table
 from ...theory import rule as build_rule
 from ..catalogue import parity, trained
 from ..presets import Preset, preset
@@ -151,7 +151,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def _ratio(verdict: ClaimVerdict) -> str:
     if verdict.estimate is None or verdict.ci is None:
         return "undecided"
-    return f"{verdict.estimate:.2f} ({verdict.ci[0]:.2f} to {verdict.ci[1]:.2f})"
+    return interval_text(verdict.estimate, *verdict.ci)
 
 
 def _steps(median: float) -> str:

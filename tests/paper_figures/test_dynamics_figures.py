@@ -445,6 +445,15 @@ def test_montage_of_binary_rules_shows_every_variant_once(scale: str) -> None:
     assert all(ax.title.get_fontsize() >= 7 for ax in figure.axes)
 
 
+def test_montage_of_categorical_rules_numbers_each_cell_by_its_symbol() -> None:
+    data = fig06.compute(preset("smoke"), [])
+    with figure_style():
+        figure = fig06.plot(data)
+    for ax, (_, panel) in zip(figure.axes, data["samples"].groupby("rule", sort=False), strict=True):
+        symbols = [int(symbol) + 1 for grid in panel["symbols"] for symbol in grid]
+        assert [int(text.get_text()) for text in ax.texts] == symbols
+
+
 def test_packing_keeps_families_apart_and_in_order() -> None:
     packed = fig05.pack([list("abcde"), list("fg"), list("hi"), list("jkl"), ["m"]])
     assert packed == [list("abcde"), ["f", "g", "", "h", "i"], ["j", "k", "l", "", "m"]]
