@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
 from .objectives import BLOCK
-from .onsets import Onset, clock_onsets
+from .onsets import Onset, clock_onsets, detect_onset
 from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
 
 SAVE_EVERY = 60.0
@@ -153,7 +154,7 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
                 if log is not None:
                     log(metrics)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
-                done = step == config.steps or _clocks_known(config.stop_when, _onsets(run, evaluator))
+                done = step == config.steps or _may_stop(config.stop_when, run.metrics, _onsets(run, evaluator))
                 if done or step >= config.checkpoint_ratio * kept_weights:
                     run.save_weights(engine.generator_model, step)
                     kept_weights = step
@@ -173,7 +174,10 @@ def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
     return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet)
 
 
-def _clocks_known(stop_when: str, onsets: dict[str, Onset]) -> bool:
+def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -> bool:
+    if stop_when == "copied":
+        copies = detect_onset(metrics["step"], metrics["memorization"], 0.3, patience=2)
+        return not (copies.censored or onsets["tau_rule"].censored)
     wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
     return bool(wanted) and not any(onsets[name].censored for name in wanted)
 
