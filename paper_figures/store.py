@@ -50,7 +50,7 @@ def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: A
         "training_seconds": round(sum(float(run.result["seconds"]) for run in runs)),
         **facts,
         **environment(),
-        "configs": [_changed_fields(run.config) for run in runs],
+        "configs": [changed_fields(run.config) for run in runs],
     }
     (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
 
@@ -72,6 +72,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "provenance.json").read_text()))
 
 
-def _changed_fields(config: RunConfig) -> dict[str, Any]:
+def changed_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields of a config that differ from the defaults."""
     default = RunConfig().to_dict()
     return {name: value for name, value in config.to_dict().items() if value != default[name]}
