@@ -37,10 +37,10 @@ class RunConfig:
     """clip the gradient to this norm; 0 is off"""
     ema_halflife: float = 0.0
     """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """of matrix products; weights, sums, norms and softmax stay float32. bf16 leaves both clocks where they are
-    (tests/benchmarks/results/precision_clocks.md) and is up to three times faster with AVX512-BF16, AMX or a GPU;
-    choose fp32 elsewhere"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """of matrix products; weights, sums, norms and softmax stay float32. auto: bf16 where the hardware multiplies it
+    (AVX512-BF16, AMX, Arm BF16, a GPU), three times faster, else fp32. Both clocks stay where they are
+    (tests/benchmarks/results/precision_clocks.md)"""
     compile: bool = False
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
     encoding: str | None = None
@@ -62,12 +62,12 @@ class RunConfig:
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied"] = "never"
-    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has been
-    at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
+    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has
+    been at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
-    device: str = "cpu"
-    """cpu, cuda, ..."""
+    device: str = "auto"
+    """auto: the GPU where CUDA finds one, else the CPU; or cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads; two runs of one thread beat one run of two"""
 
@@ -142,7 +142,7 @@ _RANGES = [
 
 _CHOICES = {
     "schedule": ("constant", "cosine"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
     "stop_when": ("never", "ruled", "memorized", "both", "copied"),
     "encoding": (None, "pm1", "scalar", "onehot"),

@@ -15,6 +15,7 @@ from ..models.layers import set_precision
 from ..theory import Encoding, Rule
 from .config import RunConfig
 from .data import random_stream
+from .hardware import resolve
 from .objectives import Batches, dit_loss, gpt_loss
 
 
@@ -22,14 +23,14 @@ class Engine:
     """A model in training. Its state is `step`, the weights, their average, the optimizer's moments and `loss_sum`.
 
     Args:
-        config: the run.
+        config: the run; what it leaves to ``"auto"`` is resolved here.
         rule: the rule of its grids.
         train: training symbols (N, D).
         encoding: of a DiT's images; None for a GPT.
     """
 
     def __init__(self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None) -> None:
-        self.config = config
+        self.config = config = resolve(config)
         self.device = torch.device(config.device)
         on_gpu = self.device.type == "cuda"
         if on_gpu:

@@ -43,12 +43,13 @@ def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, co
 
 
 def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: Any) -> None:
-    """Write `provenance.json`: command, the runs' number, configs and training time, versions, and further facts."""
+    """Write `provenance.json`: command, runs, their configs, time, device and precision, versions, further facts."""
     record: dict[str, Any] = {
         "command": command,
         "runs": len(runs),
         "training_seconds": round(sum(float(run.result["seconds"]) for run in runs)),
         **facts,
+        "hardware": [dict(kind) for kind in dict.fromkeys(tuple(run.hardware.items()) for run in runs)],
         **environment(),
         "configs": [changed_fields(run.config) for run in runs],
     }

@@ -18,23 +18,30 @@ from ..config import RunConfig
 from ..data import random_stream, training_set
 from ..engine import Engine
 from ..evaluation import Evaluator, generate
+from ..hardware import resolve
 from ..runs.run import resolve_encoding
 from .folders import rule_size
 
 Clock = Callable[[], float]
 
 
-def expected_cost(config: RunConfig) -> float:
-    """Floating-point operations of a whole run, training and evaluations: enough to tell long runs from short.
+def expected_cost(config: RunConfig, step: int | None = None) -> float:
+    """Floating-point operations of a run up to a step, by default the last: enough to tell long runs from short.
 
     `stop_when` may end a run sooner, so this is an upper bound in what it counts.
     """
+    of_step, of_evaluation = step_and_evaluation_cost(config)
+    last = config.steps if step is None else step
+    return last * of_step + sum(at <= last for at in config.eval_steps()) * of_evaluation
+
+
+def step_and_evaluation_cost(config: RunConfig) -> tuple[float, float]:
+    """Floating-point operations of one training step, and of one evaluation."""
     layers, _, width = SIZES[config.model.partition("-")[2]]
     cells = rule_size(config.rule)[0]
-    pass_of_one = 2 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
+    pass_of_one = 2.0 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
     generation = pass_of_one * (_passes(config) if config.is_dit else 1)
-    evaluations = len(config.eval_steps()) * config.n_eval * generation
-    return float(3 * config.steps * config.batch_size * pass_of_one + evaluations)
+    return 3 * config.batch_size * pass_of_one, config.n_eval * generation
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         seconds: to spend on training steps.
     """
     # On one CPU thread, the processor's own time: true also while others use the machine.
+    config = resolve(config)
     clock = time.process_time if config.device == "cpu" and config.threads == 1 else time.perf_counter
     keep_freed_memory()
     before = torch.get_num_threads()
