@@ -119,7 +119,7 @@ def _on_this_machine(run: Run) -> RunConfig:
         resolved = resolve(replace(run.config, **kept))
     except ValueError:
         raise ValueError(f"the run in {run.path} began on {kept['device']}; resume it where there is one") from None
-    if resolved.precision == "bf16" and not has_native_bf16(resolved.device):
+    if run.config.precision == "auto" and resolved.precision == "bf16" and not has_native_bf16(resolved.device):
         slow = "bf16, which this machine emulates, ten times slower than fp32"
         warnings.warn(f"the run in {run.path} goes on in {slow}", stacklevel=3)
     return resolved
