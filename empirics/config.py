@@ -16,7 +16,7 @@ class RunConfig:
     rule: str = "parity:6x6,G=3"
     """the rule, such as parity:6x6,G=3"""
     model: str = "dit-mini"
-    """dit- or gpt- with nano, micro, mini or small"""
+    """architecture and size: dit- or gpt- with nano, micro, mini or small"""
     n_train: int = 4096
     """N, training samples, all different"""
     steps: int = 100_000
@@ -86,10 +86,6 @@ class RunConfig:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if self.eval_ratio <= 1:
             raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
-
-    @property
-    def is_dit(self) -> bool:
-        return self.model.startswith("dit")
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""

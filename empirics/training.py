@@ -12,18 +12,18 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
-from .evaluation import Evaluator, generate
+from .evaluation import Evaluator
+from .families import family
+from .families.family import BLOCK
 from .hardware import has_native_bf16, resolve, resolve_device
-from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
 from .progress import TimedBar, seconds_left
-from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
+from .runs.run import Run, environment, load_run, onset_as_json
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -58,9 +58,7 @@ def train(
         OSError: the disk is full; the earlier state is intact.
     """
     rule = build_rule(config.rule)
-    if config.model not in MODEL_NAMES:
-        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
-    encoding = resolve_encoding(config, rule)
+    encoding = family(config.model).encoding(config, rule)
     if config.n_train > rule.support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
     resolve_device(config.device)  # refused before anything is written
@@ -162,10 +160,10 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
             if due:
                 began = time.monotonic()
                 loss = engine.take_mean_loss()
-                generations = generate(
-                    engine.generator_model, config.n_eval, random_stream(config.seed, "generations", step),
-                    engine.batches.encoding, config.sampler_steps, config.sampler,
-                )  # fmt: skip
+                stream = random_stream(config.seed, "generations", step)
+                generations = engine.family.generate(
+                    engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
+                )
                 metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)

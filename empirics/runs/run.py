@@ -15,11 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ...models import build_model
 from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
-from ..evaluation import Generations
+from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
 from ..onsets import Onset, find_onsets
 from ..state_counts import state_counts
@@ -68,8 +67,20 @@ class Run:
 
     @property
     def encoding(self) -> Encoding | None:
-        """The encoding of a DiT's images; None for a GPT."""
-        return resolve_encoding(self.config, self.rule)
+        """The encoding of the images that the network sees; None where it sees symbols."""
+        return self.family.encoding(self.config, self.rule)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The training loss of both exact optima, in the units of `loss`: "population", the rule's, which a model that
+        has learned nothing of the training set attains; and "empirical", the least any model can reach, by memorizing.
+        """
+        return self.family.floors(self.config, self.rule, self.train_set, self.encoding)
+
+    @property
+    def family(self) -> Family:
+        """What the package must know of the run's architecture."""
+        return family(self.config.model)
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -251,20 +262,6 @@ def load_run(path: str | Path) -> Run:
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
     return Run(folder, RunConfig.from_dict(values))
-
-
-def resolve_encoding(config: RunConfig, rule: Rule) -> Encoding | None:
-    """The encoding a config asks for; None for a GPT.
-
-    Raises:
-        ValueError: an encoding for a GPT, or one that does not fit the alphabet.
-    """
-    if not config.is_dit:
-        if config.encoding is not None:
-            raise ValueError(f"encoding={config.encoding!r} is for a DiT; a GPT reads symbols, leave it out")
-        return None
-    kind = config.encoding or ("pm1" if rule.alphabet == 2 else "onehot")
-    return Encoding(rule.shape, rule.alphabet, kind)  # type: ignore[arg-type]
 
 
 def onset_as_json(onset: Onset) -> dict[str, Any]:

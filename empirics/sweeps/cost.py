@@ -17,9 +17,9 @@ from ..allocator import keep_freed_memory
 from ..config import RunConfig
 from ..data import random_stream, training_set
 from ..engine import Engine
-from ..evaluation import Evaluator, generate
+from ..evaluation import Evaluator
+from ..families import family
 from ..hardware import resolve
-from ..runs.run import resolve_encoding
 from .folders import rule_size
 
 Clock = Callable[[], float]
@@ -40,7 +40,7 @@ def step_and_evaluation_cost(config: RunConfig) -> tuple[float, float]:
     layers, _, width = SIZES[config.model.partition("-")[2]]
     cells = rule_size(config.rule)[0]
     pass_of_one = 2.0 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
-    generation = pass_of_one * (_passes(config) if config.is_dit else 1)
+    generation = pass_of_one * family(config.model).passes(config)
     return 3 * config.batch_size * pass_of_one, config.n_eval * generation
 
 
@@ -74,7 +74,7 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         started = clock()
         built = rule(config.rule)
         train_set = training_set(built, config.n_train, config.seed)
-        engine = Engine(replace(config, compile=False), built, train_set, resolve_encoding(config, built))
+        engine = Engine(replace(config, compile=False), built, train_set, family(config.model).encoding(config, built))
         evaluator = Evaluator(built, train_set)
         setup = clock() - started
         engine.advance()
@@ -83,7 +83,8 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         few, many = 16, min(128, max(32, config.n_eval))
         short, long = (_time_evaluation(config, engine, evaluator, n, clock) for n in (few, many))
         growth = max(0.0, long - short) / (many - few)
-        scale = _passes(config) / _passes(replace(config, sampler_steps=2)) if config.is_dit else 1.0
+        passes = family(config.model).passes
+        scale = passes(config) / passes(replace(config, sampler_steps=2))
         evaluation = scale * max(short + growth * (config.n_eval - few), short / few)
         return Timing(setup, step, evaluation)
     finally:
@@ -118,18 +119,13 @@ def _kind(config: RunConfig) -> RunConfig:
     )  # fmt: skip
 
 
-def _passes(config: RunConfig) -> int:
-    """Calls of a DiT in one generation."""
-    return config.sampler_steps if config.sampler == "euler" else 2 * config.sampler_steps - 1
-
-
 def _time_evaluation(config: RunConfig, engine: Engine, evaluator: Evaluator, n: int, clock: Clock) -> float:
-    """Of n generations, a DiT's with a sampler of two steps."""
-    stream = random_stream(0, "timing")
+    """Of n generations, with a sampler of two steps where there is one."""
+    stream, short = random_stream(0, "timing"), replace(config, sampler_steps=2)
 
     def evaluate() -> None:
         model, encoding = engine.generator_model, engine.batches.encoding
-        evaluator.metrics(generate(model, n, stream, encoding, 2, config.sampler))
+        evaluator.metrics(engine.family.generate(model, n, stream, short, encoding))
 
     evaluate()
     return _repeat(evaluate, clock, 0.1, most=8)

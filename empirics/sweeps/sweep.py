@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from ...models import MODEL_NAMES
 from ...theory import rule
 from ..config import RunConfig, difference
+from ..families import family
 from ..progress import TimedBar, seconds_left, split_seconds
 from ..runs.files import DamagedFile, read_lines
-from ..runs.run import Run, load_run, resolve_encoding
+from ..runs.run import Run, load_run
 from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
 from .folders import ENDED, check_name, condition, is_held, rule_size, run_name
@@ -154,13 +154,12 @@ def list_jobs(configs: Sequence[RunConfig] | Mapping[str, RunConfig], out: str |
 
 def check_config(config: RunConfig) -> None:
     """ValueError for a config that `train` would refuse, wherever it runs."""
-    if config.model not in MODEL_NAMES:
-        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
+    kind = family(config.model)
     _, support_size = rule_size(config.rule)
     if config.n_train > support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {support_size} valid grids of {config.rule}")
     if config.encoding is not None:
-        resolve_encoding(config, rule(config.rule))
+        kind.encoding(config, rule(config.rule))
 
 
 class _Sweep:
