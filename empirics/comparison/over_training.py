@@ -8,6 +8,7 @@ import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
+from ..families import families
 from ..runs.run import Run
 from .splits import comparison_splits, reference_laws
 
@@ -48,8 +49,10 @@ def compare_over_training(
         missing = [step for step in wanted if step not in kept]
         raise ValueError(f"{run.path} keeps no weights{f' of step {missing[0]}' if missing else ''}; kept are {kept}")
     options = {name: value for name, value in (("sigmas", sigmas), ("n_noise", n_noise)) if value is not None}
-    if unfit := [name for name in options if name not in run.family.compare_options]:
-        raise ValueError(f"{unfit[0]} is no option of a comparison of a {run.family.title}; leave it out")
+    for name in options:
+        if name not in run.family.compare_options:
+            able = " or ".join(kind.title for kind in families().values() if name in kind.compare_options)
+            raise ValueError(f"{name} are for a {able}; leave them out for {run.config.model}")
     splits, laws = comparison_splits(run, n_samples), reference_laws(run)
     bar: Iterable[int] = tqdm(wanted, desc="checkpoints", unit="checkpoint", disable=not progress, leave=False)
     models = ((step, run.model(step)) for step in bar)
