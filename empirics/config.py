@@ -16,7 +16,7 @@ class RunConfig:
     rule: str = "parity:6x6,G=3"
     """the rule, such as parity:6x6,G=3"""
     model: str = "dit-mini"
-    """architecture and size: dit- or gpt- with nano, micro, mini or small"""
+    """architecture and size: dit-, gpt- or mdm- with nano, micro, mini or small"""
     n_train: int = 4096
     """N, training samples, all different"""
     steps: int = 100_000
@@ -52,7 +52,12 @@ class RunConfig:
     sampler: Literal["heun", "euler", "churn"] = "heun"
     """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
     sampler_steps: int = 18
-    """DiT only: steps of a generation"""
+    """DiT, and MDM with ancestral unmasking: steps of a generation"""
+    mask_schedule: Literal["linear", "cosine"] = "linear"
+    """MDM only: how mask rates are drawn in training; the objective is the same, its noise is not"""
+    unmasking: Literal["one", "ancestral", "confidence"] = "one"
+    """MDM only: how to generate; one cell at a time in random order; in `sampler_steps` steps, each of the cells that
+    fall due; or one cell at a time, the one that the network is surest of"""
     n_eval: int = 1024
     """generations an evaluation"""
     eval_first: int = 10
@@ -140,6 +145,8 @@ _CHOICES = {
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
+    "mask_schedule": ("linear", "cosine"),
+    "unmasking": ("one", "ancestral", "confidence"),
     "stop_when": ("never", "ruled", "memorized", "both", "copied", "window"),
     "encoding": (None, "pm1", "scalar", "onehot"),
     "compile": (True, False),
