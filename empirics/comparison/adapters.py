@@ -116,8 +116,9 @@ def as_denoiser(
     score      grad_z log p_t(z)                   (z + s^2 F) / a                Song et al., 2021; Efron, 2011
     ========== =================================== ============================== ================================
 
-    A torch module gets its input on the device and in the dtype of its weights, is called in evaluation mode, and is
-    left in the mode it was in, also inside a compiled, data-parallel or other wrapper. Gradients reach y and the weights.
+    A torch module, also inside a compiled, data-parallel or other wrapper, gets its input on the device and in the
+    dtype of its weights, is called in evaluation mode, and is left in the mode it was in. Gradients reach y and the
+    weights.
 
     Args:
         network: any callable network(z, t), z like y and t (B,) floating or, for integer timesteps, int64; returns a

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .adapters import NetworkDenoiser, Prediction, as_denoiser
-from .networks import objects_within, shown, tensor_in
+from .networks import objects_within, shown, takes, tensor_in
 from .schedules import Schedule
 
 PREDICTIONS: dict[str, Prediction] = {
@@ -67,7 +66,7 @@ def diffusers_denoiser(model: Any, scheduler: Any, label: int | None = None) -> 
     inner: Any = next(known, None)
     if isinstance(inner, DiTTransformer2DModel):
         classes, divisor = inner.config.num_embeds_ada_norm, inner.config.patch_size
-        if label is None and _takes(model, None, None, class_labels=None):  # a wrapper may see to it itself
+        if label is None and takes(model, None, None, class_labels=None):  # a wrapper may see to it itself
             label = classes
         network = _Network(model, inner, label, classes + 1, divisor)
     elif isinstance(inner, UNet2DModel):
@@ -75,7 +74,7 @@ def diffusers_denoiser(model: Any, scheduler: Any, label: int | None = None) -> 
         if label is None and embedding is not None and inner is _unwrapped(model):
             raise ValueError("the model is class-conditional; give label, the class for every image")
         network = _Network(model, inner, label, getattr(embedding, "num_embeddings", 0), 2 ** _downsamplings(inner))
-    elif _takes(model, None, None):
+    elif takes(model, None, None):
         network = _Network(model, None, label, 0, 1)
     else:
         raise ValueError(
@@ -137,7 +136,7 @@ class _Network(nn.Module):
         if label is not None and not 0 <= label < n_labels:
             known = f"lie in 0..{n_labels - 1}" if n_labels else "be None, for a model without a table of classes"
             raise ValueError(f"label must {known}, got {label}")
-        if label is not None and not _takes(model, None, None, class_labels=None):
+        if label is not None and not takes(model, None, None, class_labels=None):
             raise ValueError(f"{type(model).__name__} takes no class_labels to give it the label {label}")
         self.model = model
         self.config: Any = None if inner is None else inner.config
@@ -206,15 +205,6 @@ class _Consistent(nn.Module):
         scale = (s**2 + self.scheduler.config.sigma_data**2).rsqrt()
         skip, out = self.scheduler.get_scalings_for_boundary_condition(s)
         return skip * y + out * self.network(scale * y, 250 * sigma.log())
-
-
-def _takes(model: Any, *given: None, **named: None) -> bool:
-    """Whether a network's signature allows such a call."""
-    try:
-        inspect.signature(model.forward if isinstance(model, nn.Module) else model).bind(*given, **named)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _unwrapped(model: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +73,15 @@ def answer(network: Callable[..., Any], images: Tensor, times: Tensor, dtypes: l
             refused = refused or fault
     assert refused is not None
     raise refused
+
+
+def takes(model: Any, *given: object, **named: object) -> bool:
+    """Whether a network's signature allows such a call."""
+    try:
+        inspect.signature(model.forward if isinstance(model, nn.Module) else model).bind(*given, **named)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def tensor_in(output: object, shape: tuple[int, ...]) -> object:

@@ -95,7 +95,16 @@ def noisy(sigmas: torch.Tensor) -> torch.Tensor:
     return clean + sigmas.reshape(-1, 1, 1, 1) * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "zero SNR", "cosine", "zero SNR of 50", "ends"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(OPTIONS[0], id="plain", marks=pytest.mark.slow),
+        pytest.param(OPTIONS[1], id="zero SNR"),
+        pytest.param(OPTIONS[2], id="cosine", marks=pytest.mark.slow),
+        pytest.param(OPTIONS[3], id="zero SNR of 50"),
+        pytest.param(OPTIONS[4], id="ends", marks=pytest.mark.slow),
+    ],
+)
 def test_the_optimum_as_the_network_of_every_table(options):
     tried = 0
     for name, cls in schedulers().items():
