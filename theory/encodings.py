@@ -45,7 +45,7 @@ class Encoding:
         check_grid(shape, alphabet)
         self.shape, self.alphabet = shape, alphabet
         self.kind = codes if isinstance(codes, str) else "own"
-        if codes == "pm1" and alphabet != 2:
+        if self.kind == "pm1" and alphabet != 2:
             raise ValueError(f"encoding 'pm1' needs 2 symbols, got {alphabet}; use 'scalar' or 'onehot'")
         if isinstance(codes, str):
             if codes in ("pm1", "scalar"):
@@ -149,15 +149,18 @@ def codes_text(codes: Tensor) -> str:
 def _own_codes(codes: Any, alphabet: int) -> Tensor:
     """Codes (Q, C) float64 as given (Q,) or (Q, C)."""
     try:
-        given = torch.as_tensor(np.asarray(codes) if not isinstance(codes, Tensor) else codes).detach().cpu()
-    except (TypeError, ValueError):
+        if isinstance(codes, list | tuple) and any(isinstance(code, Tensor) for code in codes):
+            codes = torch.stack([torch.as_tensor(code, dtype=torch.float64) for code in codes])
+        is_complex = isinstance(codes, Tensor) and codes.dtype.is_complex
+        given = torch.zeros(0) if is_complex else torch.as_tensor(codes, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"codes must be real numbers ({alphabet},) or ({alphabet}, C), got {codes!r}") from None
-    if given.ndim not in (1, 2) or len(given) != alphabet or given.numel() == 0 or given.dtype.is_complex:
+    if given.ndim not in (1, 2) or len(given) != alphabet or given.numel() == 0:
         raise ValueError(
             f"codes must be real numbers ({alphabet},) or ({alphabet}, C), one for each of {alphabet} symbols, got "
-            f"shape {tuple(given.shape)} {given.dtype}"
+            f"shape {tuple(codes.shape) if isinstance(codes, Tensor) else tuple(given.shape)}"
         )
-    table = given.double().reshape(alphabet, -1)
+    table = given.clone().reshape(alphabet, -1)
     if not bool(table.isfinite().all()):
         raise ValueError(f"codes must be finite, got {codes_text(table)}")
     return table

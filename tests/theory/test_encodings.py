@@ -69,6 +69,7 @@ OWN = {
     "uneven": (4, [0.0, 0.1, 5.0, 6.0]),
     "vectors": (3, [[0.0, 1.0], [3.0, 1.0], [0.0, -4.0]]),
     "a tensor": (3, torch.tensor([10, 20, 40])),
+    "a list of tensors": (2, [torch.tensor([0.0, 1.0]), torch.tensor([2.0, 1.0])]),
     "an array": (2, np.array([[1.5], [2.5]], dtype=np.float32)),
 }
 
@@ -77,7 +78,7 @@ OWN = {
 def test_codes_of_ones_own(name):
     Q, codes = OWN[name]
     encoding = tc.Encoding((2, 3), Q, codes)
-    table = torch.as_tensor(np.array(codes), dtype=torch.float64).reshape(Q, -1)
+    table = torch.stack([torch.as_tensor(code, dtype=torch.float64) for code in codes]).reshape(Q, -1)
     assert torch.equal(encoding.codes, table)
     assert (encoding.kind, encoding.channels) == ("own", table.shape[1])
     assert encoding.gap == pytest.approx(min(float((a - b).norm()) for a, b in itertools.combinations(table, 2)))
@@ -127,6 +128,8 @@ def test_the_named_codes_are_what_they_were():
         ([0j, 1j], "real numbers"),
         ([[[0]], [[1]]], "got shape"),
         (["a", "b"], "real numbers"),
+        (torch.tensor([0j, 1j]), r"got shape \(2,\)"),
+        ([torch.zeros(2), torch.zeros(3)], "real numbers"),
         ([], "got shape"),
         (None, "real numbers"),
     ],
