@@ -78,8 +78,8 @@ def test_vectors_of_ones_own():
     net = tc.OptimalDenoiser(rule, own)
     table = tc.compare_denoisers(lambda y, s: net(y, s), references(rule, train, own), train, [0.6])
     np.testing.assert_allclose(table["memorization_coordinate"], 0, atol=1e-4)
+    shifted = tc.OptimalDenoiser(rule, tc.Encoding(rule.shape, 3, 2 * torch.eye(3) - 1))
     with pytest.warns(UserWarning, match="root mean square"):
-        shifted = tc.OptimalDenoiser(rule, tc.Encoding(rule.shape, 3, 2 * torch.eye(3) - 1))
         tc.compare_denoisers(lambda y, s: shifted(y, s), references(rule, train), train, [0.6])
 
 
