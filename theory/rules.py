@@ -46,7 +46,7 @@ def rule(spec: str) -> Rule:
         raise ValueError(f"a rule's spec has at most {LONGEST_SPEC:,} characters, got {len(spec):,}: {spec[:40]!r}...")
     name, colon, rest = spec.strip().partition(":")
     if name not in _FAMILIES:
-        known = ", ".join(family.example for family in _FAMILIES.values())
+        known = ", ".join(own if isinstance(entry, Rule) else entry.example for own, entry in _FAMILIES.items())
         raise ValueError(
             f"unknown rule {_short(name)!r} in {_short(spec)!r}; known rules: {known}; to add one of your own call "
             "tc.register_rule(name, rule), with a rule from tc.rule_from_grids, tc.rule_from_cnf, "

@@ -64,12 +64,13 @@ def diffusers_denoiser(model: Any, scheduler: Any, label: int | None = None) -> 
         raise ImportError("diffusers_denoiser needs diffusers: pip install 'twoclocks[diffusers]'") from error
     known = (thing for thing in objects_within(model) if isinstance(thing, DiTTransformer2DModel | UNet2DModel))
     inner: Any = next(known, None)
-    if isinstance(inner, DiTTransformer2DModel):
+    is_dit, is_unet = isinstance(inner, DiTTransformer2DModel), isinstance(inner, UNet2DModel)
+    if is_dit:
         classes, divisor = inner.config.num_embeds_ada_norm, inner.config.patch_size
         if label is None and takes(model, None, None, class_labels=None):  # a wrapper may see to it itself
             label = classes
         network = _Network(model, inner, label, classes + 1, divisor)
-    elif isinstance(inner, UNet2DModel):
+    elif is_unet:
         embedding: Any = inner.class_embedding
         if label is None and embedding is not None and inner is _unwrapped(model):
             raise ValueError("the model is class-conditional; give label, the class for every image")

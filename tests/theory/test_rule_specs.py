@@ -182,9 +182,9 @@ def test_rules_of_ones_own_are_registered_by_name(monkeypatch):
     assert tc.rule(own.spec) is own
     assert repr(own) == "rule('two-grids')"
     assert tc.RunConfig(rule="two-grids", model="gpt-nano", n_train=2).rule == "two-grids"
-    with pytest.raises(ValueError, match="known rules: .*two-grids"):
+    with pytest.raises(ValueError, match=r"known rules: .*two-grids"):
         tc.rule("nothing")
-    with pytest.raises(ValueError, match="'two-grids' is one rule, of one grid; leave out ':1x3'"):
+    with pytest.raises(ValueError, match=r"'two-grids' is one rule, of one grid; leave out ':1x3'"):
         tc.rule("two-grids:1x3")
     for name in ("", "a:b", "a,b", "a b", "a\n", None, "x" * 101):
         with pytest.raises(ValueError, match="a word without blanks"):
