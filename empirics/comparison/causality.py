@@ -32,8 +32,9 @@ def check_causal(
     rows[at, cells] = (rows[at, cells] + 1) % alphabet
     logits = torch.cat([logits_of(part) for part in rows.split(batch_size)]).double().cpu()
     same = logits[-1]
-    rounding = torch.finfo(dtype).eps ** 0.5 * float(same[same.isfinite()].abs().amax()) if same.numel() else 0.0
-    moved = ~((logits == same) | ((logits - same).abs() <= rounding)).all(-1)  # (rows, D)
+    rounding = torch.finfo(dtype).eps ** 0.5 * float(same[same.isfinite()].abs().max() if same.isfinite().any() else 0)
+    equal = (logits == same) | (logits.isnan() & same.isnan()) | ((logits - same).abs() <= rounding)
+    moved = ~equal.all(-1)  # (rows, D)
     if bool(moved[-2].any()):
         raise ValueError("the model gives the same symbols other logits at each call; switch what is random in it off")
     sees_itself = moved[at, cells]

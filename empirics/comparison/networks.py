@@ -76,11 +76,13 @@ def answer(network: Callable[..., Any], images: Tensor, times: Tensor, dtypes: l
 
 
 def takes(model: Any, *given: object, **named: object) -> bool:
-    """Whether a network's signature allows such a call."""
+    """Whether a network's signature, if it has one to look at, allows such a call."""
     try:
         inspect.signature(model.forward if isinstance(model, nn.Module) else model).bind(*given, **named)
-    except (TypeError, ValueError):
+    except TypeError:
         return False
+    except ValueError:  # no signature, as of compiled code
+        return callable(model)
     return True
 
 

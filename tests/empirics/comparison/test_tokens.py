@@ -181,6 +181,13 @@ def test_models_that_see_their_target_are_refused(model, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_diverged_model_is_no_leak():
+    table = tc.compare_next_token(lambda x: torch.full((*x.shape, 2), math.nan), LAWS, TRAIN)
+    assert table["nearest"].isna().all()
+    hopeless = tc.compare_next_token(lambda x: torch.full((*x.shape, 2), -math.inf), LAWS, TRAIN)
+    assert hopeless["kl_population"].isna().all()
+
+
 def test_a_model_that_sees_the_last_target_alone_is_refused_too():
     """A leak at any one cell counts."""
 
