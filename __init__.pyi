@@ -90,5 +90,8 @@ from .theory import mutual_information as mutual_information
 from .theory import ngram_rule_accuracy as ngram_rule_accuracy
 from .theory import register_rule as register_rule
 from .theory import rule as rule
+from .theory import rule_from_cnf as rule_from_cnf
+from .theory import rule_from_grids as rule_from_grids
+from .theory import rule_from_validity as rule_from_validity
 from .theory import rule_gap as rule_gap
 from .theory import rule_gap_estimate as rule_gap_estimate
