@@ -92,7 +92,7 @@ class GroupCount(Rule):
         log_weight, zeros, ones = self._by_group(h[..., 1] - h[..., 0])
         return h.amax(-1).sum(-1) + log_weight - math.log(self.support_size), torch.stack([zeros, ones], -1)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         _, zeros, ones = self._by_group(log_odds.to(torch.promote_types(log_odds.dtype, torch.float32)))
         return (ones - zeros).to(log_odds.dtype)
 

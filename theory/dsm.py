@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .channels import noise_levels
 from .encodings import Encoding, default_encoding
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -58,7 +59,4 @@ def dsm_loss(
 
 def check_sigmas(sigmas: Sequence[float] | Tensor) -> Tensor:
     """Noise levels as float64 (n,); ValueError unless positive and finite."""
-    levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).cpu()
-    if not bool(((levels > 0) & levels.isfinite()).all()):
-        raise ValueError("each sigma must be positive and finite")
-    return levels
+    return noise_levels(sigmas).cpu()

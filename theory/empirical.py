@@ -80,7 +80,7 @@ class EmpiricalLaw(Law):
     def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
         return self._log_normaliser(h), _attend(h.flatten(1), self._keys(h, spins=False)).reshape(h.shape)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         work = log_odds.to(torch.promote_types(log_odds.dtype, torch.float32))
         return _attend(work / 2, self._keys(work, spins=True)).to(log_odds.dtype)
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .calculus import Contrast, LogPartition, Marginals, clamped_marginals, tracked
+
 BLOCKED = -1e30
 """Stand-in for -inf inside the laws: finite, so that 0 * field and field - field stay numbers, in float32 too."""
+FAINTEST = -1e24
+"""The least finite field: what is below counts as this, so that sums over up to 10^5 cells stay far from BLOCKED."""
 
 
 class Law(ABC):
@@ -26,7 +29,7 @@ class Law(ABC):
         shape: (H, W), rows and columns of the grid.
         alphabet: Q, the number of symbols; symbols are the integers 0..Q-1.
 
-    A subclass implements `_posterior`, `sample`, `support_contains` and `entropy`, and overrides what it can do faster.
+    A subclass implements `_posterior`, `sample` and `entropy`, and overrides what it can do faster.
     """
 
     shape: tuple[int, int]
@@ -73,7 +76,7 @@ class Law(ABC):
             ValueError: wrong shape, an integer dtype, NaN or +inf.
         """
         self._check_fields(h)
-        return _LogPartition.apply(h, self)
+        return LogPartition.apply(h, self)
 
     def marginals(self, h: Tensor) -> Tensor:
         """Posterior probabilities P(x_i = s) under the tilted law: the gradient of `log_partition`.
@@ -88,25 +91,43 @@ class Law(ABC):
             ValueError: wrong shape, an integer dtype, NaN or +inf.
         """
         self._check_fields(h)
-        return _Marginals.apply(h, self)
+        return Marginals.apply(h, self)
 
-    def binary_mean(self, log_odds: Tensor) -> Tensor:
-        """Posterior mean of the -1/+1 code of each cell, for an alphabet of two.
+    def posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_partition` and `marginals` in one pass; same argument and errors.
 
         Args:
-            log_odds: (B, D), h[..., 1] - h[..., 0], finite.
+            h: fields (..., D, Q), any float dtype; -inf forbids a symbol at a cell.
 
         Returns:
-            (B, D): P(x_i = 1) - P(x_i = 0).
+            (...) and (..., D, Q) in the dtype of h, differentiable as the two methods are.
         """
-        if log_odds.requires_grad and torch.is_grad_enabled():
-            return Law._binary_mean(self, log_odds)  # by way of the marginals, which carry gradients
-        return self._binary_mean(log_odds)
+        self._check_fields(h)
+        if tracked(h):
+            return LogPartition.apply(h, self), Marginals.apply(h, self)
+        return self._evaluate(h, marginals=True)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
-        """As `binary_mean`; a law with a faster way, which need not carry gradients, overrides this."""
-        marginals = self.marginals(torch.stack([torch.zeros_like(log_odds), log_odds], -1))
-        return marginals[..., 1] - marginals[..., 0]
+    def contrast(self, log_odds: Tensor) -> Tensor:
+        """P(x_i = 1) - P(x_i = 0) of each cell under the tilted law, for an alphabet of two.
+
+        Args:
+            log_odds: (..., D), h[..., 1] - h[..., 0], any float dtype.
+
+        Returns:
+            (..., D) in the dtype of log_odds, differentiable.
+
+        Raises:
+            ValueError: wrong shape, an integer dtype, NaN or infinities, or another alphabet.
+        """
+        if self.alphabet != 2:
+            raise ValueError(f"contrast needs an alphabet of 2, got {self.alphabet}; use marginals")
+        self._check_fields(log_odds[..., None].expand(*log_odds.shape, 2))
+        return Contrast.apply(log_odds, self)
+
+    def _contrast(self, log_odds: Tensor) -> Tensor:
+        """`contrast` for (B, D), float32 or float64; a law with a faster way overrides this."""
+        m = self._posterior(torch.stack([torch.zeros_like(log_odds), log_odds], -1))[1]
+        return m[..., 1] - m[..., 0]
 
     def pair_marginals(self, h: Tensor) -> Tensor:
         """P(x_i = s, x_j = u) under the tilted law, by conditioning on each (i, s) in turn.
@@ -118,17 +139,8 @@ class Law(ABC):
             (..., D, Q, D, Q).
         """
         self._check_fields(h)
-        D, Q = self.dim, self.alphabet
-        flat = h.reshape(-1, D, Q)
-        single = self.marginals(flat)  # (B, D, Q)
-        pairs = single.new_empty(*single.shape, D, Q)
-        for i in range(D):
-            for s in range(Q):
-                clamped = flat.clone()
-                clamped[:, i] = -math.inf
-                clamped[:, i, s] = 0.0
-                pairs[:, i, s] = single[:, i, s, None, None] * self.marginals(clamped)
-        return pairs.reshape(*h.shape, D, Q)
+        pairs = torch.stack([clamped_marginals(self, h, i) for i in range(self.dim)], -4)
+        return self.marginals(h)[..., None, None] * pairs
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D): float64 (...), -inf off the support."""
@@ -174,14 +186,16 @@ class Law(ABC):
             raise ValueError(f"fields must be a floating-point tensor, got {kind}")
         if h.ndim < 2 or h.shape[-2:] != (self.dim, self.alphabet):
             raise ValueError(f"fields must have shape (..., {self.dim}, {self.alphabet}), got {tuple(h.shape)}")
-        if h.numel() and not bool(h.max() < math.inf):  # NaN propagates through max and fails the comparison
-            raise ValueError("fields must be finite or -inf; found NaN or +inf")
 
     def _evaluate(self, h: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
         """Log partition (...) and, if asked, marginals (..., D, Q), with -inf fields and impossible tilts settled."""
         batch = h.shape[:-2]
-        flat = h.reshape(-1, self.dim, self.alphabet)
-        work = flat.to(torch.promote_types(flat.dtype, torch.float32)).clamp_min(BLOCKED)
+        work = h.reshape(-1, self.dim, self.alphabet).to(torch.promote_types(h.dtype, torch.float32))
+        low, high = _extent(work)
+        if not high < math.inf:
+            raise ValueError("fields must be finite or -inf; found NaN or +inf")
+        if low < FAINTEST:
+            work = work.clamp_min(FAINTEST).masked_fill(work == -math.inf, BLOCKED)
         if marginals:
             log_z, m = self._posterior(work)
         else:
@@ -191,6 +205,21 @@ class Law(ABC):
         if marginals:
             m = m.masked_fill(impossible[:, None, None], 0.0).to(h.dtype).reshape(h.shape)
         return log_z.masked_fill(impossible, -math.inf).to(h.dtype).reshape(batch), m
+
+    def _evaluate_contrast(self, log_odds: Tensor) -> Tensor:
+        work = log_odds.reshape(-1, self.dim).to(torch.promote_types(log_odds.dtype, torch.float32))
+        low, high = _extent(work)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError("log-odds must be finite; found NaN or an infinity")
+        if low < FAINTEST or high > -FAINTEST:
+            work = work.clamp(FAINTEST, -FAINTEST)
+        return self._contrast(work).to(log_odds.dtype).reshape(log_odds.shape)
+
+
+def _extent(values: Tensor) -> tuple[float, float]:
+    """The least and the largest value, both NaN where one is; (0, 0) of nothing."""
+    low, high = torch.aminmax(values) if values.numel() else (0.0, 0.0)
+    return float(low), float(high)
 
 
 class Rule(Law):
@@ -267,37 +296,3 @@ def clamped_fields(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
     clamp = torch.full((*patterns.shape, law.alphabet), -math.inf, dtype=torch.float64)
     h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
     return h
-
-
-class _LogPartition(torch.autograd.Function):
-    """The log partition function with its marginals as gradient, whatever algorithm computed it."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
-        ctx.law = law
-        ctx.save_for_backward(h)
-        return law._evaluate(h.detach(), marginals=False)[0]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (h,) = ctx.saved_tensors
-        return grads[0][..., None, None] * _Marginals.apply(h, ctx.law), None
-
-
-class _Marginals(torch.autograd.Function):
-    """The marginals, with the covariance of the one-hot symbols as Jacobian."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
-        m = law._evaluate(h.detach(), marginals=True)[1]
-        ctx.law = law
-        ctx.save_for_backward(h, m)
-        return m
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        h, m = ctx.saved_tensors
-        (g,) = grads
-        second = torch.einsum("...isju,...ju->...is", ctx.law.pair_marginals(h), g)
-        return second - m * (m * g).sum((-2, -1), keepdim=True), None

@@ -84,7 +84,7 @@ class GroupParity(Rule):
         log_z = cells.sum(-1) + log_group.sum(-1) - self.dim * math.log(2)
         return log_z, signs, floor, a, rest, total
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         work = log_odds.to(torch.promote_types(log_odds.dtype, torch.float32))
         d = _by_group(work, self.G)
         signs, smallest, floor, a, rest, total = _complements(d)

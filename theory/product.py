@@ -45,7 +45,7 @@ class ProductLaw(Law):
         tilted = h + self.probs.log().clamp_min(BLOCKED).to(h)
         return tilted.logsumexp(-1).sum(-1), tilted.softmax(-1)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         prior = self.probs.log().diff(dim=-1).squeeze(-1).to(log_odds)
         return torch.tanh((log_odds + prior) / 2)
 

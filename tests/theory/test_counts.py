@@ -99,7 +99,7 @@ def test_against_exact_arithmetic_at_full_size(counts, scale):
         np.testing.assert_allclose(rule.marginals(h)[:, 1].numpy(), ones, rtol=1e-10, atol=1e-300)
         expected = log_total - math.log(rule.support_size)
         np.testing.assert_allclose(float(rule.log_partition(h)), expected, rtol=1e-12, atol=1e-10)
-        means = rule.binary_mean(torch.from_numpy(log_odds)[None])[0]
+        means = rule.contrast(torch.from_numpy(log_odds)[None])[0]
         np.testing.assert_allclose(means.numpy(), 2 * ones - 1, rtol=1e-10, atol=1e-14)
 
 

@@ -1,0 +1,114 @@
+"""What a model is trained to invert: the only place where fields h[i, s] are born from an observation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .calculus import concrete
+from .encodings import Encoding
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """y = e(x) + sigma n, seen as the fields h[i, s] = -|y_i - e(s)|^2 / (2 sigma^2).
+
+    Fields are relative to each cell's nearest code, so that those of the nearest grid are zero however far y is. They
+    are float64 where y is, or where D times the largest possible field exceeds `LARGEST_SUM`, and float32 elsewhere: so
+    the log-weights of grids err by at most LARGEST_SUM * 2^-22 = 1e-3 at any y and sigma, and in practice by 1e-5.
+    """
+
+    encoding: Encoding
+
+    LARGEST_SUM = 2.0**12
+    FARTHEST = 1e24  # fields beyond this are as good as -inf, but must stay finite: the Gaussian excludes no grid
+
+    def fields(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Fields of images, and what they leave out of log p(y | x).
+
+        Args:
+            y: noisy images (B, C, H, W), or (B, D) where C = 1; floating point, finite.
+            sigma: noise standard deviation in data units, a number or (B,), positive and finite.
+
+        Returns:
+            h (B, D, Q), and an offset (B,) float64: log p(y | x) = sum_i h[i, x_i] + offset.
+
+        Raises:
+            ValueError: wrong shapes or dtype, y not finite, or sigma not positive and finite.
+        """
+        cells, s, wide = self._observe(y, sigma)
+        codes = self.encoding.codes.to(cells)  # (Q, C)
+        near = codes[(cells.detach() @ codes.T - codes.square().sum(-1) / 2).argmax(-1)]  # (B, D, C)
+        step = codes - near[..., None, :]  # (B, D, Q, C)
+        beyond = cells - near
+        h = self._scaled((step * (beyond[..., None, :] - step / 2)).sum(-1), s, wide)
+        log_scale = beyond[0].numel() * (s.log() + math.log(2 * math.pi) / 2)
+        return h, -(beyond.double() / s[:, None, None]).square().sum((1, 2)) / 2 - log_scale
+
+    def log_odds(self, y: Tensor, sigma: float | Tensor) -> Tensor:
+        """h[i, 1] - h[i, 0] of `fields`, for two symbols: (B, D). Same arguments and errors."""
+        cells, s, wide = self._observe(y, sigma)
+        zero, one = self.encoding.codes.to(cells)
+        middle, step = (zero + one) / 2, one - zero
+        if bool(middle.any()):
+            cells = cells - middle
+        return self._scaled(cells[..., 0] * step if len(step) == 1 else cells @ step, s, wide)
+
+    def _observe(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Cells (B, D, C) in the dtype of the fields, sigma (B,) float64, and whether fields may exceed FARTHEST."""
+        if not isinstance(y, Tensor) or not y.dtype.is_floating_point:
+            raise ValueError(f"y must be a floating-point tensor, got {getattr(y, 'dtype', type(y).__name__)}")
+        cells = self.encoding.cells(y)
+        if y.ndim == 4 and y.shape[2:] != self.encoding.shape:
+            raise ValueError(f"images must be {self.encoding.shape} grids, got {tuple(y.shape[2:])}")
+        s = noise_levels(sigma, len(y), y.device)
+        seen, lowest = concrete(cells), float(concrete(s).min()) if len(y) else 1.0
+        far = _largest(seen)
+        if not far < math.inf:
+            raise ValueError("y must be finite; found NaN or an infinity")
+        spread = float((self.encoding.codes[:, None] - self.encoding.codes).abs().sum(-1).max())
+        largest = spread * (far + float(self.encoding.codes.abs().max())) / lowest**2 if lowest > 1e-150 else math.inf
+        dtype = torch.promote_types(y.dtype, torch.float32)
+        if largest * self.encoding.dim > self.LARGEST_SUM:
+            dtype = torch.float64
+        return cells.to(dtype), s, largest > self.FARTHEST
+
+    def _scaled(self, products: Tensor, s: Tensor, wide: bool) -> Tensor:
+        """Products (B, D, ...) over sigma^2, kept within the range that laws take as finite."""
+        factor = s.clamp_min(1e-100) ** -2  # below, every field is 0 or beyond FARTHEST all the same
+        h = products * factor.to(products.dtype).reshape(-1, *[1] * (products.ndim - 1))
+        return h.clamp(-self.FARTHEST, self.FARTHEST) if wide else h
+
+
+def noise_levels(
+    sigma: float | Sequence[float] | Tensor, n: int | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Noise levels as float64 (n,): one number for all, or one each.
+
+    Args:
+        sigma: in data units, a number or 1 or n of them.
+        n: how many images they are for; by default as many as there are levels.
+        device: where the levels are wanted.
+
+    Raises:
+        ValueError: another number of levels, or a level that is not positive and finite.
+    """
+    s = torch.as_tensor(sigma, dtype=torch.float64, device=device)
+    if n is not None and s.numel() not in (1, n):
+        raise ValueError(f"sigma must be a number or have shape ({n},), got shape {tuple(s.shape)}")
+    seen = concrete(s)
+    if not bool(((seen > 0) & (seen < math.inf)).all()):
+        raise ValueError("sigma must be positive and finite")
+    return s.reshape(-1) if n is None else s.reshape(-1).expand(n)
+
+
+def _largest(values: Tensor) -> float:
+    """The largest size of a value; NaN where one is."""
+    if not values.numel():
+        return 0.0
+    low, high = torch.aminmax(values)
+    return float(torch.maximum(-low, high))
