@@ -90,7 +90,7 @@ class LayeredAutomaton(Rule):
             for symbol in range(self.alphabet):
                 reading = np.flatnonzero(alive & (cells[:, position] == symbol))
                 alive[reading], states[reading] = self._checked_step(states[reading], position, symbol)
-        alive[alive] = np.broadcast_to(self.accept(states[alive]), alive.sum())
+        alive[alive] = self._checked_accept(states[alive])
         return {"rule": torch.from_numpy(alive).to(x.device).reshape(*x.shape[:-1], 1)}
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -108,7 +108,7 @@ class LayeredAutomaton(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """One walk through the automaton for the whole batch; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         cells = x.cpu().long()
         probs = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64)
         state = torch.zeros(len(x), dtype=torch.int64)
@@ -130,13 +130,33 @@ class LayeredAutomaton(Rule):
         return h.split(max(1, self.MEMORY // (8 * self._trellis.n_states)))
 
     def _checked_step(self, states: np.ndarray, position: int, symbol: int) -> tuple[np.ndarray, np.ndarray]:
-        allowed, following = self.step(states, position, symbol)
-        allowed, following = np.asarray(allowed), np.asarray(following)
+        if not len(states):  # a step of one's own need not know what to do with none
+            return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+        returned = self.step(states, position, symbol)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"{type(self).__name__}.step must return (allowed, next_states), got {returned!r}")
+        allowed, following = np.asarray(returned[0]), np.asarray(returned[1])
         if allowed.dtype != bool or following.dtype.kind not in "iu":
             raise ValueError(
                 f"{type(self).__name__}.step must return (bool, integer) arrays, got {allowed.dtype}, {following.dtype}"
             )
-        return np.broadcast_to(allowed, states.shape), np.broadcast_to(following, states.shape)
+        return self._one_each(allowed, states, "step"), self._one_each(following, states, "step")
+
+    def _checked_accept(self, states: np.ndarray) -> np.ndarray:
+        if not len(states):
+            return np.zeros(0, dtype=bool)
+        accepted = np.asarray(self.accept(states))
+        if accepted.dtype != bool:
+            raise ValueError(f"{type(self).__name__}.accept must return a bool array, got {accepted.dtype}")
+        return self._one_each(accepted, states, "accept")
+
+    def _one_each(self, values: np.ndarray, states: np.ndarray, method: str) -> np.ndarray:
+        if values.shape not in ((), (1,), states.shape):
+            raise ValueError(
+                f"{type(self).__name__}.{method} must return arrays of shape {states.shape}, or one value for all, "
+                f"got {values.shape}"
+            )
+        return np.broadcast_to(values, states.shape)
 
     @cached_property
     def _trellis(self) -> _Trellis:
@@ -152,7 +172,7 @@ class LayeredAutomaton(Rule):
             ends = np.cumsum([len(part) for part in sources])
             layers.append(list(zip(sources, np.split(merged.astype(np.int32), ends[:-1]), strict=True)))
             reachable.append(len(states))
-        alive = np.array(np.broadcast_to(self.accept(states), len(states)))
+        alive = np.array(self._checked_accept(states))
         sizes = [int(alive.sum())]
         for t in reversed(range(self.dim)):  # keep the states that some accepted path passes
             renumbered = np.cumsum(alive, dtype=np.int32) - 1
@@ -280,29 +300,40 @@ class _Trellis:
     def _in_log_space(self, fields: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
         """Log of the total (B,) and marginals (B, D, Q) for float64 fields (D, Q, B) of any size.
 
-        Log messages run back from the end; forward from the start they make the posterior a Markov chain, whose state
-        probabilities are sums of positive terms of at most 1.
+        Log messages run back from the end; forward from the start they make the posterior a Markov chain. The chances
+        of the edges that leave a state are scaled to sum to 1, which rounding alone would not let them do: messages
+        of size 1e15 are known to 0.1.
         """
         betas = [fields.new_zeros(self.sizes[-1], fields.shape[-1])]
         for t in reversed(range(len(self.layers))):
             reached = fields.new_full((self.sizes[t], fields.shape[-1]), -math.inf)
-            for s, edges in enumerate(self.layers[t]):
-                for source, target in edges.blocks(fields):
-                    flow = betas[0].index_select(0, target).add_(fields[t, s])
-                    reached.index_copy_(0, source.long(), torch.logaddexp(reached.index_select(0, source), flow))
+            for source, flow in self._onward(t, fields, betas[0]):
+                reached.index_copy_(0, source, torch.logaddexp(reached.index_select(0, source), flow))
             betas.insert(0, reached)
         m = torch.zeros_like(fields)
         chance = fields.new_ones(1, fields.shape[-1])
         for t, layer in enumerate(self.layers) if marginals else ():
+            top, total = torch.full_like(chance, -math.inf), torch.zeros_like(chance)
+            for source, flow in self._onward(t, fields, betas[t + 1]):
+                top.index_copy_(0, source, torch.maximum(top.index_select(0, source), flow))
+            for source, flow in self._onward(t, fields, betas[t + 1]):
+                _add_at(total, source, flow.sub_(top.index_select(0, source)).exp_(), True)
+            share = chance.div_(total)  # every state has an edge onward, and its likeliest counts 1
             reached = fields.new_zeros(self.sizes[t + 1], fields.shape[-1])
             for s, edges in enumerate(layer):
                 for source, target in edges.blocks(fields):
                     flow = betas[t + 1].index_select(0, target).add_(fields[t, s])
-                    flow = flow.sub_(betas[t].index_select(0, source)).exp_().mul_(chance.index_select(0, source))
+                    flow = flow.sub_(top.index_select(0, source)).exp_().mul_(share.index_select(0, source))
                     m[t, s] += flow.sum(0)
                     _add_at(reached, target, flow, edges.injective)
             chance = reached
-        return betas[0][0], m.permute(2, 0, 1)
+        return betas[0][0], (m / m.sum(1, keepdim=True)).permute(2, 0, 1)
+
+    def _onward(self, t: int, fields: Tensor, beta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each block of edges of layer t, the sources and the log messages that come back along the edges."""
+        for s, edges in enumerate(self.layers[t]):
+            for source, target in edges.blocks(fields):
+                yield source.long(), beta.index_select(0, target).add_(fields[t, s])
 
 
 def _add_at(total: Tensor, rows: Tensor, values: Tensor, distinct: bool) -> None:

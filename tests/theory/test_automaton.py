@@ -248,6 +248,51 @@ class TestOwnRules:
         with pytest.raises(ValueError, match=r"Floats.step must return \(bool, integer\) arrays, got bool, float64"):
             _ = Floats((2, 2), 2).support_size
 
+    @pytest.mark.parametrize("as_integers", [lambda x: x.astype(int), lambda x: x.astype(float)])
+    def test_accept_of_wrong_type_is_refused(self, as_integers):
+        class Numbers(NoAdjacentOnes):
+            def accept(self, states):
+                return as_integers(states == 0)
+
+        with pytest.raises(ValueError, match=r"Numbers.accept must return a bool array, got (int|float)64"):
+            _ = Numbers((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Numbers.accept must return a bool array"):
+            Numbers((2, 2)).is_valid(torch.zeros(1, 4, dtype=torch.int64))
+
+    def test_results_of_wrong_shape_are_refused(self):
+        class Column(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                return np.ones((len(states), 1), dtype=bool), states
+
+        class Lone(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                return states == 0
+
+        class Long(NoAdjacentOnes):
+            def accept(self, states):
+                return np.ones(len(states) + 3, dtype=bool)
+
+        with pytest.raises(ValueError, match=r"Column.step must return arrays of shape \(1,\), or one value for all"):
+            _ = Column((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Lone.step must return \(allowed, next_states\)"):
+            _ = Lone((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Long.accept must return arrays of shape"):
+            _ = Long((2, 2)).support_size
+
+    def test_step_and_accept_are_never_called_on_nothing(self):
+        class Strict(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                assert states.max() >= 0  # numpy has no maximum of nothing
+                return (states == 0) & (position < 2), np.full_like(states, symbol)
+
+            def accept(self, states):
+                return states <= states.max()
+
+        with pytest.raises(ValueError, match="grid satisfies"):
+            _ = Strict((2, 3)).support_size
+        assert not Strict((2, 3)).is_valid(torch.ones(4, 6, dtype=torch.int64)).any()
+        assert Strict((1, 2)).is_valid(torch.zeros(0, 2, dtype=torch.int64)).shape == (0,)
+
     def test_a_batch_beyond_the_memory_budget_is_run_in_parts(self, monkeypatch):
         rule = WeightedSum((2, 3))
         h = random_fields((50, 6, 4), 5.0, 0.1, seed=12)
