@@ -71,7 +71,7 @@ class Gaussian:
         if not far < math.inf:
             raise ValueError("y must be finite; found NaN or an infinity")
         spread = float((self.encoding.codes[:, None] - self.encoding.codes).abs().sum(-1).max())
-        largest = spread * (far + float(self.encoding.codes.abs().max())) / lowest**2 if lowest > 1e-150 else math.inf
+        largest = spread * (far + float(self.encoding.codes.abs().max())) / lowest / lowest
         dtype = torch.promote_types(y.dtype, torch.float32)
         if largest * self.encoding.dim > self.LARGEST_SUM:
             dtype = torch.float64

@@ -21,6 +21,8 @@ class LatinSquare(LayeredAutomaton):
         ValueError: n outside 2..6.
     """
 
+    group_constraint = "row"
+
     def __init__(self, n: int) -> None:
         if not 2 <= n <= 6:
             raise ValueError(

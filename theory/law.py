@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -144,7 +145,7 @@ class Law(ABC):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D): float64 (...), -inf off the support."""
-        self.check_symbols(x)
+        x = self.check_symbols(x)
         h = torch.full((*x.shape, self.alphabet), -math.inf, dtype=torch.float64, device=x.device)
         return self.log_partition(h.scatter_(-1, x.long().unsqueeze(-1), 0.0))
 
@@ -160,7 +161,7 @@ class Law(ABC):
         Raises:
             ValueError: wrong shape, dtype or symbols.
         """
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         h = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64, device=x.device)
         probs = torch.empty_like(h)
         for t in range(self.dim):
@@ -169,16 +170,28 @@ class Law(ABC):
             h[:, t].scatter_(-1, x[:, t, None].long(), 0.0)
         return probs
 
-    def check_symbols(self, x: Tensor, batch: bool = False) -> None:
-        """Raise ValueError unless x holds integer symbols 0..Q-1 in shape (..., D), or (B, D) when batch is set."""
+    def check_symbols(self, x: Tensor, batch: bool = False, masked: bool = False) -> Tensor:
+        """The symbols x (..., D), or (B, D) when batch is set; Q, where masked is set, stands for a masked cell.
+
+        Returns:
+            x itself, or as int64 where it is bool or an unsigned type for which torch lacks operations.
+
+        Raises:
+            ValueError: another shape, another dtype than integers or bool, or symbols outside 0..Q-1.
+        """
         if not isinstance(x, Tensor) or x.dtype.is_floating_point or x.dtype.is_complex:
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"symbols must be an integer tensor, got {kind}")
         if x.ndim < 1 or x.shape[-1] != self.dim or (batch and x.ndim != 2):
             wanted = f"(B, {self.dim})" if batch else f"(..., {self.dim})"
             raise ValueError(f"symbols must have shape {wanted} for a {self.shape} grid, got {tuple(x.shape)}")
-        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.alphabet):
-            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}, got {int(x.min())}..{int(x.max())}")
+        if x.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
+            x = x.long()
+        most = self.alphabet if masked else self.alphabet - 1
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) > most):
+            mask = f", or {most} for a masked cell" if masked else ""
+            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}{mask}, got {int(x.min())}..{int(x.max())}")
+        return x
 
     def _check_fields(self, h: Tensor) -> None:
         if not isinstance(h, Tensor) or not h.dtype.is_floating_point:
@@ -229,10 +242,13 @@ class Rule(Law):
         spec: the text that `rule` turns into this object.
         groups: int64 (n_groups, size), the cells whose joint patterns count as the rule's parts; group memorization
             asks whether a part was seen in training at its own place.
+        group_constraint: the kind of `constraints`, one for each group, that alone decides which patterns a group can
+            show; None where there is none.
     """
 
     spec: str
     groups: Tensor
+    group_constraint: str | None = None
 
     @property
     @abstractmethod
@@ -246,6 +262,20 @@ class Rule(Law):
         A single group of all cells shows every valid grid once.
         """
         return self.support_size if self.groups.shape == (1, self.dim) else None
+
+    def possible_groups(self, x: Tensor) -> Tensor:
+        """Which groups show a pattern that some valid grid has there: bool (B, n_groups) for symbols x (B, D)."""
+        if self.groups.shape == (1, self.dim):
+            return self.is_valid(x)[:, None]
+        if self.group_constraint is not None:
+            return self.constraints(x)[self.group_constraint]
+        valid = self.is_valid(x)
+        possible = valid[:, None].repeat(1, len(self.groups))
+        for group, cells in enumerate(self.groups.to(x.device)):
+            patterns, which = torch.unique(x[~valid][:, cells], dim=0, return_inverse=True)
+            shown = self.log_partition(clamped_fields(self, cells, patterns)) > -math.inf
+            possible[~valid, group] = shown[which]
+        return possible
 
     @abstractmethod
     def constraints(self, x: Tensor) -> dict[str, Tensor]:
@@ -270,7 +300,7 @@ class Rule(Law):
         Raises:
             ValueError: wrong shape, dtype or symbols.
         """
-        self.check_symbols(x)
+        x = self.check_symbols(x)
         parts = [held.all(-1) for held in self.constraints(x).values()]
         return torch.stack(parts).all(0)
 
@@ -288,6 +318,21 @@ def check_grid(shape: tuple[int, int], alphabet: int) -> None:
         raise ValueError(f"shape must be (height, width), both at least 1, got {shape}")
     if alphabet < 2:
         raise ValueError(f"alphabet must hold at least 2 symbols, got {alphabet}")
+
+
+def count_text(n: int) -> str:
+    """A count in words of any size: 17,179,869,184, and 1.4e+6020 beyond 30 digits."""
+    if n < 10**30:
+        return f"{n:,}"
+    exponent = math.floor(math.log10(n))
+    return f"{10 ** (math.log10(n) - exponent):.1f}e+{exponent}"
+
+
+def whole_number(name: str, value: float, least: int) -> int:
+    """An argument as an int; ValueError unless it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not (isinstance(value, Integral) or float(value).is_integer()) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
 
 
 def clamped_fields(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:

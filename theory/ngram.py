@@ -71,7 +71,7 @@ class NGramLaw(Law):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """Look up each window; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         symbols = x.long().cpu()
         probs = torch.empty(*x.shape, self.alphabet, dtype=torch.float64)
         state = torch.zeros(len(x), dtype=torch.int64)
@@ -84,7 +84,7 @@ class NGramLaw(Law):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D), float64 (...): the sum of the chain's conditionals."""
-        self.check_symbols(x)
+        x = self.check_symbols(x)
         flat = x.reshape(-1, self.dim)
         chosen = self.next_token_probs(flat).gather(-1, flat.long().unsqueeze(-1))
         return chosen.log().sum((1, 2)).reshape(x.shape[:-1])

@@ -26,6 +26,8 @@ class GroupParity(Rule):
         ValueError: G does not divide the grid.
     """
 
+    group_constraint = "group"
+
     def __init__(self, shape: tuple[int, int], G: int) -> None:
         super().__init__(shape, 2)
         if G < 2 or self.dim % G:
@@ -53,7 +55,7 @@ class GroupParity(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """Fair coins, but for the last cell of a group, which its parity settles; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         groups = x.unflatten(1, (-1, self.G))
         probs = torch.full((*groups.shape, 2), 0.5, dtype=torch.float64, device=x.device)
         odd = groups[..., :-1].sum(-1) % 2

@@ -14,12 +14,14 @@ class ProductLaw(Law):
     """Independent cells: p(x) = prod_i probs[i, x_i].
 
     Args:
-        probs: (D, Q) non-negative, each row summing to 1.
+        probs: (D, Q) non-negative, each row summing to 1 but for rounding in float32; copied.
         shape: (H, W) with H * W = D.
 
     Raises:
         ValueError: probs of another shape, negative, or not normalised.
     """
+
+    ROUNDING = 1e-6  # a row's sum may be off 1 by this; it is then made 1
 
     def __init__(self, probs: Tensor, shape: tuple[int, int]) -> None:
         probs = torch.as_tensor(probs, dtype=torch.float64)
@@ -28,9 +30,12 @@ class ProductLaw(Law):
         super().__init__(shape, probs.shape[1])
         if len(probs) != self.dim:
             raise ValueError(f"probs must have shape ({self.dim}, Q), got {tuple(probs.shape)}")
-        if bool((probs < 0).any()) or not torch.allclose(probs.sum(-1), torch.ones(len(probs), dtype=probs.dtype)):
-            raise ValueError("each row of probs must be non-negative and sum to 1")
-        self.probs = probs
+        totals = probs.sum(-1, keepdim=True)
+        if not bool((probs >= 0).all()) or not bool(((totals - 1).abs() <= self.ROUNDING).all()):
+            raise ValueError(
+                "each row of probs must be non-negative and sum to 1; divide it by its sum, or compute it in float64"
+            )
+        self.probs = probs / totals
 
     @property
     def entropy(self) -> float:
