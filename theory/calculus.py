@@ -1,8 +1,8 @@
-"""Derivatives of a law's log-partition function: marginals, then covariances, to any order, for autograd and torch.func.
+"""Derivatives of a law's log-partition function, to any order, for autograd and torch.func: marginals, covariances, ...
 
-Whatever algorithm computed them, d log_partition / dh = marginals, and d marginals / dh is the covariance of the one-hot
-symbols, which follows from the marginals with one cell clamped to each symbol. That is again a function of marginals,
-so every order has its own derivative; each costs D Q marginals of the order below.
+Whatever algorithm computed them, d log_partition / dh = marginals, and d marginals / dh is the covariance of the
+one-hot symbols, which follows from the marginals with one cell clamped to each symbol. That is again a function of
+marginals, so every order has its own derivative; each costs D Q marginals of the order below.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from .channels import Gaussian
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas
 from .encodings import Encoding
-from .law import Law
+from .law import Law, whole_number
 from .references import Estimate, noisy_samples, summarise
 
 LOWEST_LOG_SIGMA = -12.0  # where the search for sigma_c gives up
@@ -80,15 +81,14 @@ def condensation_sigma(
         sigma, in data units.
 
     Raises:
-        ValueError: N < 2, where log N is reached only as sigma grows without bound; or N at or beyond the size of the
-            support, where it is never reached, as I(x; y) stays below the law's entropy.
+        ValueError: N not a whole number, or below 2, where log N is reached only as sigma grows without bound; or N at
+            or beyond the size of the support, where it is never reached, as I(x; y) stays below the law's entropy.
     """
-    if n_train < 2:
-        raise ValueError(f"n_train must be at least 2, got {n_train}: a single sample has no scale to tell apart")
+    n_train = whole_number("n_train", n_train, 2)  # a single sample has no scale to tell apart
     target = math.log(n_train)
     if target >= rule.entropy:
         raise ValueError(
-            f"n_train={n_train} must be below exp(entropy) = {math.exp(rule.entropy):.6g} configurations of the law: "
+            f"n_train={n_train} must be below exp({rule.entropy:.6g}), the exponential of the law's entropy: "
             "I(x; y) saturates there and never reaches log N"
         )
     encoding = OptimalDenoiser(rule, encoding).encoding
@@ -110,8 +110,6 @@ def condensation_sigma(
 
 def _divergence(law: Law, encoding: Encoding, y: Tensor, sigma: float) -> Tensor:
     """KL(p(x | y) || p(x)) in nats for images y: (B,)."""
-    codes = encoding.codes.to(y)  # (Q, C)
-    h = (encoding.cells(y) @ codes.T - codes.square().sum(-1) / 2) / sigma**2  # (B, D, Q)
-    h = h - h.amax(-1, keepdim=True)  # the divergence does not change, and large fields do not cancel
-    log_z, marginals = law._evaluate(h, marginals=True)  # both in one pass: this is all the cost
+    h, _ = Gaussian(encoding).fields(y, sigma)
+    log_z, marginals = law.posterior(h)  # both in one pass: this is all the cost
     return (h * marginals).sum((1, 2)) - log_z

@@ -127,7 +127,9 @@ def test_values_are_checked_inside_torch_func():
     with pytest.raises(ValueError, match="fields must be finite or -inf"):
         torch.func.vmap(law.marginals)(torch.full((2, 4, 2), torch.nan))
     with pytest.raises(ValueError, match="sigma must be positive and finite"):
-        torch.func.vmap(lambda y, sigma: tc.OptimalDenoiser(law)(y[None], sigma))(torch.zeros(2, 1, 1, 4), torch.zeros(2))
+        torch.func.vmap(lambda y, sigma: tc.OptimalDenoiser(law)(y[None], sigma))(
+            torch.zeros(2, 1, 1, 4), torch.zeros(2)
+        )
 
 
 def test_third_cumulants_by_enumeration():
