@@ -27,27 +27,26 @@ class Gaussian:
     LARGEST_SUM = 2.0**12
     FARTHEST = 1e24  # fields beyond this are as good as -inf, but must stay finite: the Gaussian excludes no grid
 
-    def fields(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Fields of images, and what they leave out of log p(y | x).
+    def fields(self, y: Tensor, sigma: float | Tensor) -> Tensor:
+        """Fields of images, up to a constant in each cell: (B, D, Q), the largest of a cell 0 but for rounding.
 
         Args:
             y: noisy images (B, C, H, W), or (B, D) where C = 1; floating point, finite.
             sigma: noise standard deviation in data units, a number or (B,), positive and finite.
 
-        Returns:
-            h (B, D, Q), and an offset (B,) float64: log p(y | x) = sum_i h[i, x_i] + offset.
-
         Raises:
             ValueError: wrong shapes or dtype, y not finite, or sigma not positive and finite.
         """
         cells, s, wide = self._observe(y, sigma)
-        codes = self.encoding.codes.to(cells)  # (Q, C)
-        near = codes[(cells.detach() @ codes.T - codes.square().sum(-1) / 2).argmax(-1)]  # (B, D, C)
-        step = codes - near[..., None, :]  # (B, D, Q, C)
-        beyond = cells - near
-        h = self._scaled((step * (beyond[..., None, :] - step / 2)).sum(-1), s, wide)
+        return self._scaled(self._relative(cells)[0], s, wide)
+
+    def log_likelihood(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        """`fields`, and what they leave out (B,) float64: log p(y | x) = sum_i h[i, x_i] + offset. Same errors."""
+        cells, s, wide = self._observe(y, sigma)
+        products, near = self._relative(cells)
+        beyond = (cells - near).double()
         log_scale = beyond[0].numel() * (s.log() + math.log(2 * math.pi) / 2)
-        return h, -(beyond.double() / s[:, None, None]).square().sum((1, 2)) / 2 - log_scale
+        return self._scaled(products, s, wide), -(beyond / s[:, None, None]).square().sum((1, 2)) / 2 - log_scale
 
     def log_odds(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """h[i, 1] - h[i, 0] of `fields`, for two symbols: (B, D). Same arguments and errors."""
@@ -56,7 +55,19 @@ class Gaussian:
         middle, step = (zero + one) / 2, one - zero
         if bool(middle.any()):
             cells = cells - middle
-        return self._scaled(cells[..., 0] * step if len(step) == 1 else cells @ step, s, wide)
+        if len(step) == 1:
+            return self._scaled(cells[..., 0], s, wide, float(step))
+        return self._scaled(cells @ step, s, wide)
+
+    def _relative(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma^2 times the fields (B, D, Q), and each cell's nearest code (B, D, C)."""
+        codes = self.encoding.codes.to(cells)  # (Q, C)
+        scores = cells @ codes.T - codes.square().sum(-1) / 2
+        near = codes[scores.detach().argmax(-1)]
+        if codes.shape[1] > 1:
+            return scores - scores.amax(-1, keepdim=True), near
+        step = codes[:, 0] - near  # (B, D, Q); many levels on a line lie close together: no difference of squares
+        return step * (cells - near - step / 2), near
 
     def _observe(self, y: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor, bool]:
         """Cells (B, D, C) in the dtype of the fields, sigma (B,) float64, and whether fields may exceed FARTHEST."""
@@ -77,9 +88,9 @@ class Gaussian:
             dtype = torch.float64
         return cells.to(dtype), s, largest > self.FARTHEST
 
-    def _scaled(self, products: Tensor, s: Tensor, wide: bool) -> Tensor:
-        """Products (B, D, ...) over sigma^2, kept within the range that laws take as finite."""
-        factor = s.clamp_min(1e-100) ** -2  # below, every field is 0 or beyond FARTHEST all the same
+    def _scaled(self, products: Tensor, s: Tensor, wide: bool, times: float = 1.0) -> Tensor:
+        """Products (B, D, ...) times a number over sigma^2, kept within the range that laws take as finite."""
+        factor = times * s.clamp_min(1e-100) ** -2  # below, every field is 0 or beyond FARTHEST all the same
         h = products * factor.to(products.dtype).reshape(-1, *[1] * (products.ndim - 1))
         return h.clamp(-self.FARTHEST, self.FARTHEST) if wide else h
 

@@ -110,6 +110,6 @@ def condensation_sigma(
 
 def _divergence(law: Law, encoding: Encoding, y: Tensor, sigma: float) -> Tensor:
     """KL(p(x | y) || p(x)) in nats for images y: (B,)."""
-    h, _ = Gaussian(encoding).fields(y, sigma)
+    h = Gaussian(encoding).fields(y, sigma)
     log_z, marginals = law.posterior(h)  # both in one pass: this is all the cost
     return (h * marginals).sum((1, 2)) - log_z

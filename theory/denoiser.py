@@ -49,12 +49,14 @@ class OptimalDenoiser:
         Raises:
             ValueError: wrong shapes or dtype, y not finite, or sigma not positive and finite.
         """
-        codes = self.encoding.codes.to(y.device)
+        codes = self.encoding.codes
         if self.law.alphabet == 2:
-            contrast = self.law.contrast(self.channel.log_odds(y, sigma))[..., None]
-            mean = (codes[1] + codes[0]).to(contrast) / 2 + (codes[1] - codes[0]).to(contrast) / 2 * contrast
+            mean = self.law.contrast(self.channel.log_odds(y, sigma))[..., None]
+            if codes.tolist() != [[-1.0], [1.0]]:
+                middle, half = ((codes[1] + codes[0]) / 2).to(mean), ((codes[1] - codes[0]) / 2).to(mean)
+                mean = middle + half * mean
         else:
-            marginals = self.law.marginals(self.channel.fields(y, sigma)[0])
+            marginals = self.law.marginals(self.channel.fields(y, sigma))
             mean = marginals @ codes.to(marginals)
         return self.encoding.like(mean, y)
 
@@ -66,7 +68,7 @@ class OptimalDenoiser:
 
     def log_density(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """log p_sigma(y) in nats, the density of y in R^(C D): (B,)."""
-        h, offset = self.channel.fields(y, sigma)
+        h, offset = self.channel.log_likelihood(y, sigma)
         return (self.law.log_partition(h) + offset).to(torch.promote_types(y.dtype, torch.float32))
 
     def posterior_covariance(self, y: Tensor, sigma: float | Tensor) -> Tensor:
@@ -74,7 +76,7 @@ class OptimalDenoiser:
 
         n = C * H * W, in the order of ``y.flatten(1)``. Exact, by conditioning on each cell: D * Q marginals.
         """
-        h, _ = self.channel.fields(y, sigma)
+        h = self.channel.fields(y, sigma)
         codes = self.encoding.codes.to(h)
         mean = (self.law.marginals(h) @ codes).transpose(1, 2).flatten(1)  # (B, C * D)
         second = torch.einsum("bisju,sc,ud->bcidj", self.law.pair_marginals(h), codes, codes)

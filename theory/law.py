@@ -123,7 +123,7 @@ class Law(ABC):
         if self.alphabet != 2:
             raise ValueError(f"contrast needs an alphabet of 2, got {self.alphabet}; use marginals")
         self._check_fields(log_odds[..., None].expand(*log_odds.shape, 2))
-        return Contrast.apply(log_odds, self)
+        return Contrast.apply(log_odds, self) if tracked(log_odds) else self._evaluate_contrast(log_odds)
 
     def _contrast(self, log_odds: Tensor) -> Tensor:
         """`contrast` for (B, D), float32 or float64; a law with a faster way overrides this."""

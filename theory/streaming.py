@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 VOCABULARY = 40  # words at most, unless the alphabet itself is larger
 SAMPLES = 2**11  # training samples a block
+KEPT = 2**5  # blocks of samples whose indices are kept from call to call
 QUERIES = 2**7  # queries a block: tables and weights stay in the processor's cache
 
 
@@ -35,6 +37,15 @@ class _Queries:
         self.total = torch.zeros_like(self.top)
 
 
+class _Block(NamedTuple):
+    """A block of training samples."""
+
+    words: Tensor  # (samples, columns)
+    at: Tensor  # int32 (samples * columns,), the row of each word in a table
+    starts: Tensor  # int32 (samples,), where each sample begins there
+    holders: tuple[Tensor, Tensor]  # see Words._holders
+
+
 class Words:
     """A training set as words.
 
@@ -45,6 +56,7 @@ class Words:
 
     def __init__(self, x: Tensor, alphabet: int) -> None:
         self.dim, self.alphabet = x.shape[1], alphabet
+        self._kept: dict[tuple[int, torch.device], _Block] = {}
         self.cells = 1  # of a word
         while alphabet ** (self.cells + 1) <= VOCABULARY and self.cells < x.shape[1]:
             self.cells += 1
@@ -71,17 +83,14 @@ class Words:
         h = F.pad(h, (0, 0, 0, 0, 0, -n % 8))  # short rows of tables are slow to add
         tables = map(self._table, h.split(QUERIES))
         queries = [_Queries(table, torch.zeros_like(table) if read else None) for table in tables]
-        columns = self.vocabulary * torch.arange(self.columns, dtype=torch.int32, device=h.device)
-        for words in self.words.split(SAMPLES):
-            holders = self._holders(words, h.device) if read else None
-            at = (words.to(h.device) + columns).flatten()
-            starts = torch.arange(0, len(at), self.columns, dtype=torch.int32, device=h.device)
+        for first in range(0, len(self.words), SAMPLES):
+            words, at, starts, holders = self._block(first, h.device)
             for q in queries:
                 weights = F.embedding_bag(at, q.table, starts, mode="sum")  # (samples, B), binary logarithms
                 top = torch.maximum(q.top, weights.amax(0))
                 kept = torch.exp2(q.top - top)
                 q.top = top
-                seen = holders
+                seen = holders if read else None
                 weights.sub_(top)
                 if h.dtype == torch.float64:  # fields are large, few samples matter, and sums of rows are slow
                     near = (weights.amax(1) > -1100).nonzero()[:, 0]  # else its exponential is 0
@@ -97,6 +106,19 @@ class Words:
         top, total = (torch.cat(parts)[:n] for parts in zip(*((q.top, q.total) for q in queries), strict=True))
         by_symbol = [self._by_symbol(q.read) for q in queries if q.read is not None]
         return top * math.log(2), total, torch.cat(by_symbol)[:n] if read else total
+
+    def _block(self, first: int, device: torch.device) -> _Block:
+        """The block of samples that begins with one, on a device; the early ones are kept."""
+        if (first, device) not in self._kept:
+            words = self.words[first : first + SAMPLES]
+            columns = self.vocabulary * torch.arange(self.columns, dtype=torch.int32, device=device)
+            at = (words.to(device) + columns).flatten()
+            starts = torch.arange(0, len(at), self.columns, dtype=torch.int32, device=device)
+            block = _Block(words, at, starts, self._holders(words, device))
+            if first >= KEPT * SAMPLES:
+                return block
+            self._kept[first, device] = block
+        return self._kept[first, device]
 
     def _table(self, h: Tensor) -> Tensor:
         """The binary log-weight of each word of each column: (columns * vocabulary, B), for fields (B, D, Q)."""
