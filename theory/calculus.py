@@ -7,34 +7,20 @@ marginals, so every order has its own derivative; each costs D Q marginals of th
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch  # the only way to see the values under the wrappers of torch.func
+
+from .channels import Mask
 
 if TYPE_CHECKING:
     from .law import Law
 
 
-def concrete(x: Tensor) -> Tensor:
-    """The values of a tensor, without derivatives and the wrappers of torch.func: checks may look at them anywhere."""
-    while _functorch.is_functorch_wrapped_tensor(x):
-        x = _functorch.get_unwrapped(x)
-    return x.detach()
-
-
-def tracked(x: Tensor) -> bool:
-    """Whether derivatives of x may be asked for."""
-    return _functorch.is_functorch_wrapped_tensor(x) or (x.requires_grad and torch.is_grad_enabled())
-
-
 def clamped_marginals(law: Law, h: Tensor, cell: int) -> Tensor:
     """P(x_j = u | x_cell = s) under the fields h (..., D, Q), for every symbol s: (..., Q, D, Q)."""
-    here = torch.arange(law.dim, device=h.device)[:, None] == cell  # (D, 1)
-    clamp = torch.full((law.alphabet, law.alphabet), -math.inf, dtype=h.dtype, device=h.device).fill_diagonal_(0.0)
-    return law.marginals(torch.where(here, clamp[:, None], h.unsqueeze(-3)))
+    return law.marginals(Mask().each_symbol_at(cell, h))
 
 
 def _covariance_times(law: Law, h: Tensor, m: Tensor, g: Tensor) -> Tensor:

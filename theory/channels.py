@@ -5,12 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .calculus import concrete
-from .encodings import Encoding
+from .checks import concrete, extent
+
+if TYPE_CHECKING:
+    from .encodings import Encoding
+
+
+class Mask:
+    """Some cells are seen and the others masked: 0 on the symbol seen, -inf elsewhere; 0 on masked cells."""
+
+    def fields(self, x: Tensor, alphabet: int) -> Tensor:
+        """Fields float64 (..., D, Q) of symbols x (..., D), where Q stands for a masked cell."""
+        symbols = torch.arange(alphabet, device=x.device)
+        possible = (x.long().unsqueeze(-1) == symbols) | (x.unsqueeze(-1) == alphabet)
+        return torch.zeros(possible.shape, dtype=torch.float64, device=x.device).masked_fill_(~possible, -math.inf)
+
+    def each_symbol_at(self, cell: int, h: Tensor) -> Tensor:
+        """The fields h (..., D, Q) with one cell seen to hold each symbol in turn: (..., Q, D, Q)."""
+        D, Q = h.shape[-2:]
+        here = torch.arange(D, device=h.device)[:, None] == cell  # (D, 1)
+        seen = self.fields(torch.arange(Q, device=h.device), Q).to(h)  # (Q, Q)
+        return torch.where(here, seen[:, None], h.unsqueeze(-3))
+
+
+class Prefix:
+    """The cells before one are seen: 0 on the symbol seen, -inf elsewhere; 0 from that cell on."""
+
+    def fields(self, x: Tensor, length: int, alphabet: int) -> Tensor:
+        """Fields float64 (..., D, Q) of the first cells of symbols x (..., D)."""
+        beyond = torch.arange(x.shape[-1], device=x.device) >= length
+        return Mask().fields(x.masked_fill(beyond, alphabet), alphabet)
 
 
 @dataclass(frozen=True)
@@ -77,10 +106,10 @@ class Gaussian:
         if y.ndim == 4 and y.shape[2:] != self.encoding.shape:
             raise ValueError(f"images must be {self.encoding.shape} grids, got {tuple(y.shape[2:])}")
         s = noise_levels(sigma, len(y), y.device)
-        seen, lowest = concrete(cells), float(concrete(s).min()) if len(y) else 1.0
-        far = _largest(seen)
-        if not far < math.inf:
+        low, high = extent(cells)
+        if not -math.inf < low <= high < math.inf:
             raise ValueError("y must be finite; found NaN or an infinity")
+        far, lowest = max(-low, high), extent(s)[0] or 1.0
         spread = float((self.encoding.codes[:, None] - self.encoding.codes).abs().sum(-1).max())
         largest = spread * (far + float(self.encoding.codes.abs().max())) / lowest / lowest
         dtype = torch.promote_types(y.dtype, torch.float32)
@@ -115,11 +144,3 @@ def noise_levels(
     if not bool(((seen > 0) & (seen < math.inf)).all()):
         raise ValueError("sigma must be positive and finite")
     return s.reshape(-1) if n is None else s.reshape(-1).expand(n)
-
-
-def _largest(values: Tensor) -> float:
-    """The largest size of a value; NaN where one is."""
-    if not values.numel():
-        return 0.0
-    low, high = torch.aminmax(values)
-    return float(torch.maximum(-low, high))

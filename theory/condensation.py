@@ -10,10 +10,11 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from .channels import Gaussian
+from .checks import whole_number
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas
 from .encodings import Encoding
-from .law import Law, whole_number
+from .law import Law
 from .references import Estimate, noisy_samples, summarise
 
 LOWEST_LOG_SIGMA = -12.0  # where the search for sigma_c gives up
@@ -55,7 +56,7 @@ def mutual_information(
 
 @torch.no_grad()
 def condensation_sigma(
-    rule: Law,
+    law: Law,
     n_train: int,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -68,7 +69,7 @@ def condensation_sigma(
     Biroli et al., 2024, and the random energy model behind it).
 
     Args:
-        rule: the rule, or any other law, that training samples are drawn from.
+        law: the rule, or any other law, that training samples are drawn from.
         n_train: N, the number of distinct training samples.
         encoding: how symbols become images; by default pm1 for two symbols, onehot above.
         n_samples: configurations drawn for the Monte Carlo average, the same at every sigma. The error of the result
@@ -86,17 +87,17 @@ def condensation_sigma(
     """
     n_train = whole_number("n_train", n_train, 2)  # a single sample has no scale to tell apart
     target = math.log(n_train)
-    if target >= rule.entropy:
+    if target >= law.entropy:
         raise ValueError(
-            f"n_train={n_train} must be below exp({rule.entropy:.6g}), the exponential of the law's entropy: "
+            f"n_train={n_train} must be below exp({law.entropy:.6g}), the exponential of the law's entropy: "
             "I(x; y) saturates there and never reaches log N"
         )
-    encoding = OptimalDenoiser(rule, encoding).encoding
-    clean, noise = noisy_samples(rule, encoding, n_samples, generator)
+    encoding = OptimalDenoiser(law, encoding).encoding
+    clean, noise = noisy_samples(law, encoding, n_samples, generator)
 
     def excess(log_sigma: float) -> float:
         sigma = math.exp(log_sigma)
-        return float(_divergence(rule, encoding, clean + sigma * noise, sigma).mean()) - target
+        return float(_divergence(law, encoding, clean + sigma * noise, sigma).mean()) - target
 
     low = high = 0.0
     while excess(low) <= 0:

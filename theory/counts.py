@@ -81,6 +81,19 @@ class GroupCount(Rule):
         probs[:, 1:] *= ~broken[:, :-1, None, None]
         return probs.flatten(1, 2).to(x.device)
 
+    def _unmask(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (-1, self.size))
+        hidden, ones = (groups == 2).sum(-1), (groups == 1).sum(-1)  # (B, n): any masked cell may be the next
+        chance = self._completions.to(x.device)
+        probs = torch.stack([chance[(hidden - 1).clamp_min(0), ones + symbol] for symbol in (0, 1)], -1)
+        probs /= probs.sum(-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
+        probs *= (chance[hidden, ones] > 0).all(1)[:, None, None]
+        return probs.repeat_interleave(self.size, 1)
+
+    @property
+    def cost(self) -> float:
+        return 5.0 * self.dim * (max(self.counts) + 1) * len(self.counts)
+
     @cached_property
     def _completions(self) -> Tensor:
         """The chance that fair coins in the cells left bring the ones so far to an allowed count.

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .law import Law
+from .channels import Mask
+from .law import BLOCKED, Law
 from .streaming import Words
 
 
@@ -71,6 +72,13 @@ class EmpiricalLaw(Law):
         top, total, shares = self._words.sums(h - likeliest, read)
         log_z = likeliest.sum((1, 2)) + top + total.log() - float(np.log(self.n_train))
         return log_z, shares / shares.sum(-1, keepdim=True) if read else shares
+
+    def _unmask(self, x: Tensor) -> Tensor:
+        """Counts among the samples that agree with every visible cell: the weights are 0 and 1."""
+        dtype = torch.float32 if self.n_train < 2**24 else torch.float64  # counts stay exact
+        h = Mask().fields(x, self.alphabet).to(dtype).clamp_min_(BLOCKED)
+        top, agreeing, counts = self._words.sums(h, read=True)
+        return torch.where((top == 0)[:, None, None], counts.double() / agreeing.double()[:, None, None], 0.0)
 
     @cached_property
     def _words(self) -> Words:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from .calculus import Contrast, LogPartition, Marginals, clamped_marginals, tracked
+from .calculus import Contrast, LogPartition, Marginals, clamped_marginals
+from .channels import Mask, Prefix
+from .checks import extent, tracked
 
 BLOCKED = -1e30
 """Stand-in for -inf inside the laws: finite, so that 0 * field and field - field stay numbers, in float32 too."""
@@ -146,8 +147,7 @@ class Law(ABC):
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D): float64 (...), -inf off the support."""
         x = self.check_symbols(x)
-        h = torch.full((*x.shape, self.alphabet), -math.inf, dtype=torch.float64, device=x.device)
-        return self.log_partition(h.scatter_(-1, x.long().unsqueeze(-1), 0.0))
+        return self.log_partition(Mask().fields(x, self.alphabet))
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """The autoregressive optimum P(x_t = s | x_<t), by clamping the prefix.
@@ -162,13 +162,29 @@ class Law(ABC):
             ValueError: wrong shape, dtype or symbols.
         """
         x = self.check_symbols(x, batch=True)
-        h = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64, device=x.device)
-        probs = torch.empty_like(h)
-        for t in range(self.dim):
-            probs[:, t] = self.marginals(h)[:, t]
-            h[:, t] = -math.inf
-            h[:, t].scatter_(-1, x[:, t, None].long(), 0.0)
-        return probs
+        steps = [self.marginals(Prefix().fields(x, t, self.alphabet))[:, t] for t in range(self.dim)]
+        return torch.stack(steps, 1)
+
+    def unmask_probs(self, x: Tensor) -> Tensor:
+        """The optimum of masked diffusion: P(x_i = s | the visible cells), for every masked cell i.
+
+        Args:
+            x: symbols (B, D), Q where a cell is masked.
+
+        Returns:
+            float64 (B, D, Q). A visible cell's row is its own symbol. Where the law cannot produce the visible cells,
+            the rows of masked cells are all zero, as those of `next_token_probs` after an impossible prefix.
+
+        Raises:
+            ValueError: wrong shape, dtype or symbols.
+        """
+        x = self.check_symbols(x, batch=True, masked=True).long()
+        own = torch.arange(self.alphabet, device=x.device) == x.unsqueeze(-1)
+        return torch.where((x < self.alphabet).unsqueeze(-1), own.double(), self._unmask(x))
+
+    def _unmask(self, x: Tensor) -> Tensor:
+        """`unmask_probs` in masked cells, anything in visible ones; a law with a faster way overrides this."""
+        return self.marginals(Mask().fields(x, self.alphabet))
 
     def check_symbols(self, x: Tensor, batch: bool = False, masked: bool = False) -> Tensor:
         """The symbols x (..., D), or (B, D) when batch is set; Q, where masked is set, stands for a masked cell.
@@ -204,7 +220,7 @@ class Law(ABC):
         """Log partition (...) and, if asked, marginals (..., D, Q), with -inf fields and impossible tilts settled."""
         batch = h.shape[:-2]
         work = h.reshape(-1, self.dim, self.alphabet).to(torch.promote_types(h.dtype, torch.float32))
-        low, high = _extent(work)
+        low, high = extent(work)
         if not high < math.inf:
             raise ValueError("fields must be finite or -inf; found NaN or +inf")
         if low < FAINTEST:
@@ -221,18 +237,12 @@ class Law(ABC):
 
     def _evaluate_contrast(self, log_odds: Tensor) -> Tensor:
         work = log_odds.reshape(-1, self.dim).to(torch.promote_types(log_odds.dtype, torch.float32))
-        low, high = _extent(work)
+        low, high = extent(work)
         if not -math.inf < low <= high < math.inf:
             raise ValueError("log-odds must be finite; found NaN or an infinity")
         if low < FAINTEST or high > -FAINTEST:
             work = work.clamp(FAINTEST, -FAINTEST)
         return self._contrast(work).to(log_odds.dtype).reshape(log_odds.shape)
-
-
-def _extent(values: Tensor) -> tuple[float, float]:
-    """The least and the largest value, both NaN where one is; (0, 0) of nothing."""
-    low, high = torch.aminmax(values) if values.numel() else (0.0, 0.0)
-    return float(low), float(high)
 
 
 class Rule(Law):
@@ -273,7 +283,7 @@ class Rule(Law):
         possible = valid[:, None].repeat(1, len(self.groups))
         for group, cells in enumerate(self.groups.to(x.device)):
             patterns, which = torch.unique(x[~valid][:, cells], dim=0, return_inverse=True)
-            shown = self.log_partition(clamped_fields(self, cells, patterns)) > -math.inf
+            shown = self.log_partition(Mask().fields(masked_except(self, cells, patterns), self.alphabet)) > -math.inf
             possible[~valid, group] = shown[which]
         return possible
 
@@ -305,6 +315,22 @@ class Rule(Law):
         return torch.stack(parts).all(0)
 
     @property
+    def cost(self) -> float:
+        """Operations that the marginals of one set of fields take, to a small factor, known without finding them.
+
+        By default those of a closed form: a few for each cell and symbol.
+        """
+        return 10.0 * self.dim * self.alphabet
+
+    def markov_accuracy(self, transitions: Tensor) -> float | None:
+        """P(valid) of a Markov model, given as `NGramLaw.transitions`; None where no closed form is known."""
+        return None
+
+    def ngram_accuracy(self, order: int) -> float | None:
+        """P(valid) of the rule's best order-k Markov model; None where no closed form is known."""
+        return None
+
+    @property
     def entropy(self) -> float:
         return math.log(self.support_size)
 
@@ -328,16 +354,8 @@ def count_text(n: int) -> str:
     return f"{10 ** (math.log10(n) - exponent):.1f}e+{exponent}"
 
 
-def whole_number(name: str, value: float, least: int) -> int:
-    """An argument as an int; ValueError unless it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not (isinstance(value, Integral) or float(value).is_integer()) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return int(value)
-
-
-def clamped_fields(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
-    """Fields float64 (n, D, Q) that fix the cells (size,) to each pattern (n, size) and leave the others free."""
-    h = torch.zeros(len(patterns), law.dim, law.alphabet, dtype=torch.float64)
-    clamp = torch.full((*patterns.shape, law.alphabet), -math.inf, dtype=torch.float64)
-    h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
-    return h
+def masked_except(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
+    """Symbols int64 (n, D) that show each pattern (n, size) in the cells (size,), and are masked elsewhere."""
+    x = torch.full((len(patterns), law.dim), law.alphabet, dtype=torch.int64, device=patterns.device)
+    x[:, cells] = patterns.long()
+    return x

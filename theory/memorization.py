@@ -12,7 +12,9 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from .law import Rule, clamped_fields, count_text
+from .channels import Mask
+from .checks import count_text
+from .law import Rule, masked_except
 
 Level = Literal["sample", "group"]
 Sampler = Literal["population", "cube"]
@@ -198,7 +200,10 @@ def _chance_seen(population: int, part: int, n: int, terms: int = 2**20) -> floa
 
 def _pattern_probs(rule: Rule, cells: Tensor, patterns: Tensor, block: int = 4096) -> float:
     """P(x[cells] is one of the distinct patterns (n, size)) under a rule."""
-    logs = [rule.log_partition(clamped_fields(rule, cells, part)) for part in patterns.split(block)]
+    logs = [
+        rule.log_partition(Mask().fields(masked_except(rule, cells, part), rule.alphabet))
+        for part in patterns.split(block)
+    ]
     return float(torch.cat(logs).exp().sum()) if logs else 0.0
 
 
@@ -206,7 +211,7 @@ def _possible_patterns(rule: Rule, cells: Tensor, block: int = 4096, most: int =
     """The probabilities of all patterns that a rule can show in these cells, found cell by cell: float64 (n,)."""
     patterns, probs = torch.zeros(1, 0, dtype=torch.int64), torch.ones(1, dtype=torch.float64)
     for k, cell in enumerate(cells):
-        following = [rule.marginals(clamped_fields(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
+        following = [rule.unmask_probs(masked_except(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
         joint = probs[:, None] * torch.cat(following)  # (n, Q)
         row, symbol = joint.nonzero(as_tuple=True)
         if len(row) > most:

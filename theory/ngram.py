@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .law import BLOCKED, Law, Rule, clamped_fields
-from .parity import GroupParity
+from .law import BLOCKED, Law, Rule, masked_except
 
 
 class NGramLaw(Law):
@@ -142,10 +141,10 @@ def ngram_rule_accuracy(
     Raises:
         ValueError: an order outside 0..D-1, Q^(k+1) too large, or n_samples < 2.
     """
-    if isinstance(rule, GroupParity):
-        if not 0 <= order < rule.dim:
-            raise ValueError(f"order must lie in 0..{rule.dim - 1} for {rule.dim} cells, got {order}")
-        return RuleAccuracy(1.0 if order >= rule.G - 1 else 2.0 ** -len(rule.groups), 0.0)
+    if not 0 <= order < rule.dim:
+        raise ValueError(f"order must lie in 0..{rule.dim - 1} for {rule.dim} cells, got {order}")
+    if (known := rule.ngram_accuracy(order)) is not None:
+        return RuleAccuracy(known, 0.0)
     model = NGramLaw(rule, order)
     if rule.support_size <= 2**14:
         return RuleAccuracy(float(model.log_prob(support(rule)).exp().sum()), 0.0)
@@ -165,7 +164,7 @@ def support(law: Law) -> Tensor:
     for t in range(law.dim):
         kept = []
         for part in prefixes.split(4096):
-            alive = law.marginals(clamped_fields(law, torch.arange(t), part))[:, t] > 1e-12  # zeros may be rounded
+            alive = law.unmask_probs(masked_except(law, torch.arange(t), part))[:, t] > 1e-12  # zeros may be rounded
             row, symbol = alive.nonzero(as_tuple=True)
             kept.append(torch.cat([part[row], symbol[:, None]], 1))
         prefixes = torch.cat(kept)
@@ -182,7 +181,7 @@ def _conditionals(law: Law, order: int, block: int) -> Tensor:
         places = Q ** torch.arange(seen - 1, -1, -1)
         windows = torch.arange(Q**seen)[:, None] // places % Q  # (Q^seen, seen)
         parts, cells = windows.split(max(1, block // (D * Q))), torch.arange(t - seen, t)
-        rows = [law.marginals(clamped_fields(law, cells, part))[:, t] for part in parts]
+        rows = [law.unmask_probs(masked_except(law, cells, part))[:, t] for part in parts]
         conditional = torch.cat(rows)
         conditional[conditional.sum(-1) == 0] = 1 / Q  # a window of probability zero, never reached
         table[t] = conditional.repeat(states // Q**seen, 1)  # the same whatever stands before the window

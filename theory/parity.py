@@ -65,6 +65,35 @@ class GroupParity(Rule):
         probs[:, 1:] *= ~broken[:, :-1, None, None]
         return probs.flatten(1, 2)
 
+    def _unmask(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (-1, self.G))
+        hidden = (groups == 2).sum(-1, keepdim=True)
+        odd = (groups == 1).sum(-1, keepdim=True) % 2
+        ones = torch.where(hidden > 1, 0.5, odd.double()).expand(groups.shape)  # the parity settles a lone cell
+        possible = ~((hidden == 0) & (odd == 1)).any(1, keepdim=True)
+        return (torch.stack([1 - ones, ones], -1) * possible[..., None]).flatten(1, 2)
+
+    @property
+    def cost(self) -> float:
+        return 30.0 * self.dim
+
+    def ngram_accuracy(self, order: int) -> float:
+        """With k < G - 1 every window is a fair coin; with more, the model settles the last cell of each group."""
+        return 1.0 if order >= self.G - 1 else 2.0 ** -len(self.groups)
+
+    def markov_accuracy(self, transitions: Tensor) -> float:
+        """A sum over the model's window and the parity of the open group."""
+        states = transitions.shape[1]
+        chance = torch.zeros(states, 2, dtype=torch.float64)  # (window, parity so far)
+        chance[0, 0] = 1.0
+        for t in range(self.dim):
+            joint = chance[:, None, :] * transitions[t][:, :, None]  # (window, symbol, parity before)
+            joint[:, 1] = joint[:, 1].flip(-1)  # a one turns the parity round
+            chance = joint.reshape(2, states, 2).sum(0)  # the window forgets its oldest symbol
+            if (t + 1) % self.G == 0:
+                chance[:, 1] = 0.0
+        return float(chance.sum())
+
     def _log_normaliser(self, h: Tensor) -> Tensor:
         return self._group_terms(h)[0]
 

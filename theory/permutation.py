@@ -71,6 +71,10 @@ class RowPermutation(Rule):
         rows = self._row._log_normaliser(h.reshape(-1, self.alphabet, self.alphabet))
         return rows.reshape(-1, self.shape[0]).sum(-1)
 
+    @property
+    def cost(self) -> float:
+        return 5.0 * self.shape[0] * self.alphabet * 2 ** (self.alphabet - 1)  # edges of the automaton of a row
+
     @cached_property
     def _row(self) -> _Permutation:
         return _Permutation((1, self.alphabet), self.alphabet)

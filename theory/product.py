@@ -50,6 +50,11 @@ class ProductLaw(Law):
         tilted = h + self.probs.log().clamp_min(BLOCKED).to(h)
         return tilted.logsumexp(-1).sum(-1), tilted.softmax(-1)
 
+    def _unmask(self, x: Tensor) -> Tensor:
+        probs = self.probs.to(x.device)
+        chosen = probs.expand(len(x), -1, -1).gather(-1, x.clamp_max(self.alphabet - 1).unsqueeze(-1))[..., 0]
+        return probs * ((chosen > 0) | (x == self.alphabet)).all(1)[:, None, None]
+
     def _contrast(self, log_odds: Tensor) -> Tensor:
         prior = self.probs.log().diff(dim=-1).squeeze(-1).to(log_odds)
         return torch.tanh((log_odds + prior) / 2)

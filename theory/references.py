@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import count_text, whole_number
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas, dsm_loss
 from .empirical import EmpiricalLaw
 from .encodings import Encoding
-from .law import Law, Rule, count_text, whole_number
+from .law import Law, Rule
 from .product import ProductLaw
 
 
@@ -62,7 +63,7 @@ def bayes_curves(
 
 
 def rule_gap(
-    rule: Law,
+    law: Law,
     sigmas: Sequence[float] | Tensor,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -75,7 +76,7 @@ def rule_gap(
     (1 + sigma^2)^(G-1) / sigma^(4(G-1)), so every further cell of a group makes the rule sigma^2 times fainter.
 
     Args:
-        rule: a rule, or any other law.
+        law: a rule, or any other law.
         sigmas: noise standard deviations, in data units.
         encoding: how symbols become images; by default pm1 for two symbols, onehot above.
         n_samples: configurations drawn, each with one noise shared by all sigmas.
@@ -88,12 +89,12 @@ def rule_gap(
     Raises:
         ValueError: an encoding that does not fit, a sigma that is not positive and finite, or n_samples < 2.
     """
-    return rule_gap_estimate(rule, sigmas, encoding, n_samples, generator).value
+    return rule_gap_estimate(law, sigmas, encoding, n_samples, generator).value
 
 
 @torch.no_grad()
 def rule_gap_estimate(
-    rule: Law,
+    law: Law,
     sigmas: Sequence[float] | Tensor,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -106,10 +107,11 @@ def rule_gap_estimate(
     be negative, and stays accurate where both losses agree to many digits. At small sigma it lives on rare noise that
     carries one cell half way to another symbol; half of the draws are made so, and weighted for it.
     """
-    independent = ProductLaw(rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64)), rule.shape)
-    with_rule, without = OptimalDenoiser(rule, encoding), OptimalDenoiser(independent, encoding)
+    unseen = torch.full((1, law.dim), law.alphabet)
+    independent = ProductLaw(law.unmask_probs(unseen)[0], law.shape)
+    with_rule, without = OptimalDenoiser(law, encoding), OptimalDenoiser(independent, encoding)
     levels = check_sigmas(sigmas)
-    draws = _ShiftedDraws(rule, with_rule.encoding, n_samples, generator)
+    draws = _ShiftedDraws(law, with_rule.encoding, n_samples, generator)
     gaps = []
     for sigma in levels.tolist():
         y, weight = draws.at(sigma)
@@ -161,11 +163,11 @@ class GptFloors(NamedTuple):
     memorization: float | None  # of the training set, its entropy / D: where training loss ends; None without one
 
 
-def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
+def gpt_floors(law: Law, train: Tensor | int | None = None) -> GptFloors:
     """Where the next-token loss of an autoregressive model ends: at rule learning, and at full memorization.
 
     Args:
-        rule: the rule, or any other law, whose samples are modelled, cells in raster order.
+        law: the rule, or any other law, whose samples are modelled, cells in raster order.
         train: training symbols (N, D), repeated rows counted as often as they occur; or an int N, for N distinct
             samples; or None.
 
@@ -175,16 +177,16 @@ def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
     Raises:
         ValueError: no training samples, symbols of another shape, or N beyond the support.
     """
-    population = rule.entropy / rule.dim
+    population = law.entropy / law.dim
     if train is None:
         return GptFloors(population, None)
     if isinstance(train, int | np.integer):
-        if train < 1 or (isinstance(rule, Rule) and train > rule.support_size):
-            most = f"..{count_text(rule.support_size)}" if isinstance(rule, Rule) else " or more"
+        if train < 1 or (isinstance(law, Rule) and train > law.support_size):
+            most = f"..{count_text(law.support_size)}" if isinstance(law, Rule) else " or more"
             raise ValueError(f"a training set of distinct samples holds 1{most} of them, got N={train}")
-        return GptFloors(population, math.log(train) / rule.dim)
-    train = rule.check_symbols(train, batch=True)
-    return GptFloors(population, EmpiricalLaw(train, rule.alphabet, rule.shape).entropy / rule.dim)
+        return GptFloors(population, math.log(train) / law.dim)
+    train = law.check_symbols(train, batch=True)
+    return GptFloors(population, EmpiricalLaw(train, law.alphabet, law.shape).entropy / law.dim)
 
 
 def noisy_samples(

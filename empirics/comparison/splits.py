@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law, LayeredAutomaton, NGramLaw, ProductLaw, Rule, condensation_sigma
+from ...theory import EmpiricalLaw, Law, NGramLaw, ProductLaw, Rule, condensation_sigma
 from ..data import random_stream, sample_distinct
 from ..runs.run import Run
 
+SLOW = 4e6
+"""`Rule.cost` beyond which an exact denoiser takes seconds a batch."""
 NGRAM_ORDERS = (1, 2)
 
 
@@ -69,4 +71,4 @@ def condensation_scale(run: Run) -> float:
 
 
 def _slow(rule: Rule) -> bool:
-    return isinstance(rule, LayeredAutomaton) and rule.support_size > 10_000_000
+    return rule.cost > SLOW
