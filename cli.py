@@ -84,11 +84,12 @@ class BaselineCommand:
 
     def __call__(self, asked_for: list[str]) -> None:
         from .theory import chance_table, rule
+        from .theory.law import count_text
 
         built = rule(self.rule)
         sizes = self.n_train or [4**k for k in range(3, 9) if 4**k <= built.support_size] or [built.support_size]
         table = chance_table(built, sizes)
-        print(f"{built.spec}: {built.support_size:,} valid grids of {built.alphabet}^{built.dim}\n")
+        print(f"{built.spec}: {count_text(built.support_size)} valid grids of {built.alphabet}^{built.dim}\n")
         print(table.to_string(index=False, float_format="{:.4g}".format))
         print("\npopulation: a sampler uniform on the valid grids; cube: uniform on all grids")
         print("sample: the whole grid was in the training set; group: a part of it was, at its own place")

@@ -88,6 +88,8 @@ def test_baseline_prints_exact_chance(capsys):
     text = capsys.readouterr().out
     assert "576 valid grids of 4^16" in text
     assert "0.25" in text  # 144 of 576
+    main(["baseline", "parity:200x200,G=2"])  # a number of 6,021 digits
+    assert "4.0e+6020 valid grids of 2^40000" in capsys.readouterr().out
     main(["baseline", "parity:1x2,G=2"])  # two grids: the default sizes adapt
     assert "2 valid grids" in capsys.readouterr().out
     assert "0..576" in failing(capsys, "baseline", "latin:4", "--n-train", "577")
