@@ -19,6 +19,8 @@ from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
+from .hardware import resolve_device
+from .interruption import Answer, signals_between_steps
 from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
 from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
@@ -54,6 +56,7 @@ def train(
         ValueError: an impossible config; a folder in use; a config that differs from the folder's.
         DamagedFile: a run to resume has no intact state left.
         OSError: the disk is full; the earlier state is intact.
+        KeyboardInterrupt: Ctrl-C, once the state has been saved.
     """
     rule = build_rule(config.rule)
     if config.model not in MODEL_NAMES:
@@ -61,10 +64,7 @@ def train(
     encoding = resolve_encoding(config, rule)
     if config.n_train > rule.support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
-    try:
-        torch.empty(0, device=config.device)
-    except (RuntimeError, AssertionError) as fault:
-        raise ValueError(f"device {config.device!r} cannot be used here: {str(fault).splitlines()[0]}") from None
+    resolve_device(config.device)  # refused before anything is written
     run, fresh = _open_folder(config, Path(out), resume)
     if run.result:
         return run
@@ -77,8 +77,11 @@ def train(
         if not fresh:
             _restore(run, engine)
         evaluator = Evaluator(rule, train_set)
-        with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
-            status = _advance(run, engine, evaluator, progress, line, log)
+        with (
+            _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
+            signals_between_steps() as answer_signals,
+        ):
+            status = _advance(run, engine, evaluator, progress, line, log, answer_signals)
     onsets = _onsets(run, evaluator)
     run.finish(
         {
@@ -122,7 +125,9 @@ def _restore(run: Run, engine: Engine) -> None:
 Log = Callable[[dict[str, float]], None]
 
 
-def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None) -> str:
+def _advance(
+    run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None, answer_signals: Answer
+) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -163,6 +168,7 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
             if due or time.monotonic() - saved > SAVE_EVERY:
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
+            answer_signals(lambda: run.save_state(engine.state(), engine.step))
     return "finished"  # resumed after its last step
 
 

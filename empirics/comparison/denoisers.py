@@ -89,10 +89,12 @@ def noisy_batches(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
     batch_size: int = 1024,
+    device: str = "cpu",
 ) -> Iterator[NoisyBatch]:
     """The images on which denoisers are compared, batch by batch; keep them in a list to compare several nets.
 
     Arguments as of `compare_denoisers`; a batch holds at most batch_size images of one split, noise draw and sigma.
+    References without weights, such as exact optima, are computed on the device.
     """
     levels = check_sigmas(sigmas)
     if not references or not len(levels) or n_noise < 1 or batch_size < 1:
@@ -116,7 +118,8 @@ def noisy_batches(
                 clean = encoding.encode(x[rows], dtype)
                 for k, sigma in enumerate(levels.tolist()):
                     y = clean + sigma * noise[rows].to(dtype)
-                    yield NoisyBatch(split, rows, k, sigma, y, {R: _call(D, y, sigma) for R, D in references.items()})
+                    denoised = {R: _call(D, y, sigma, device) for R, D in references.items()}
+                    yield NoisyBatch(split, rows, k, sigma, y, denoised)
 
 
 @torch.no_grad()
@@ -202,11 +205,11 @@ def check_splits(x: Samples) -> dict[str, Tensor]:
     return splits
 
 
-def _call(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
-    """The denoised images in float64 on the CPU, computed where the denoiser lives."""
+def _call(denoiser: Denoiser, y: Tensor, sigma: float, device: str = "cpu") -> Tensor:
+    """The denoised images in float64 on the CPU, computed where the denoiser lives; without weights, on the device."""
     parameter = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
     given = y.double() if isinstance(denoiser, OptimalDenoiser) else y
-    given = given if parameter is None else given.to(parameter.device)
+    given = given.to(device if parameter is None else parameter.device)
     denoised = denoiser(given, given.new_full((len(given),), sigma))
     if not isinstance(denoised, Tensor) or denoised.shape != y.shape:
         what = tuple(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__

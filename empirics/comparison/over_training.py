@@ -36,7 +36,8 @@ def compare_over_training(
     n_samples * n_noise * sigmas * splits images.
 
     Args:
-        run: a run folder with weights, of a DiT or a GPT; it may be unfinished.
+        run: a run folder with weights, of a DiT or a GPT; it may be unfinished. `Run.on` says on which device its
+            networks and their references are computed.
         sigmas: DiT only: noise standard deviations in data units; by default 11 from 0.2 to 6.4 times the encoding's
             sigma_data.
         steps: checkpoints to compare; by default all that are kept.
@@ -70,7 +71,7 @@ def compare_over_training(
         references = {name: OptimalDenoiser(law, encoding) for name, law in laws.items()}
         noise = random_stream(run.config.seed, "comparison noise")
         calls = n_noise * len(levels) * sum(math.ceil(len(x) / 1024) for x in splits.values())
-        drawn = noisy_batches(references, splits, levels, encoding, n_noise, noise)
+        drawn = noisy_batches(references, splits, levels, encoding, n_noise, noise, device=run.device)
         batches = list(tqdm(drawn, desc="references", total=calls, disable=not progress, leave=False))
         tables = {step: compare_on(run.model(step), batches, splits, levels) for step in bar}
     return pd.concat(tables, names=["step", None]).reset_index("step").reset_index(drop=True)

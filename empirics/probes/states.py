@@ -119,7 +119,7 @@ def fixed_noise_sampler(
 ) -> GridSampler:
     """How a model generates from given noise alone: a GPT, or any denoiser net(y, sigma) with its encoding."""
     if isinstance(model, GPT):
-        return lambda n, generator: Generations(model.generate(n, generator), torch.zeros(n, dtype=torch.bool))
+        return lambda n, generator: Generations(model.generate(n, generator).cpu(), torch.zeros(n, dtype=torch.bool))
     if encoding is None:
         raise ValueError("generating with a denoiser needs its encoding")
 

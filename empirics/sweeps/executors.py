@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,9 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 ExecutorName = Literal["local", "dask", "slurm"]
+
+GRACE = 10.0
+"""Seconds that processes here have to save the state of their runs before they are killed."""
 
 
 class LostWorker(RuntimeError):
@@ -145,9 +149,16 @@ class LocalProcesses(SlotExecutor):
 
     def abort(self) -> None:
         with self._lock:
-            for process in multiprocessing.active_children():
-                if process.pid in self._pids:
-                    process.kill()
+            own = [process for process in multiprocessing.active_children() if process.pid in self._pids]
+        try:
+            for process in own:
+                process.terminate()  # a run under way saves its state first
+            limit = time.monotonic() + GRACE
+            for process in own:
+                process.join(max(0.0, limit - time.monotonic()))
+        finally:
+            for process in own:
+                process.kill()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ...models import MODEL_NAMES
 from ...theory import rule
 from ..config import RunConfig, difference
+from ..plugins import loaded_plugins
 from ..runs.files import DamagedFile
 from ..runs.run import Run, load_run, resolve_encoding
 from .cost import expected_cost
@@ -198,7 +199,9 @@ class _Sweep:
             self.waiting.append((time.monotonic() + BUSY_WAIT, job))
             return
         try:
-            future = self.executor.submit(train_run, job.config.to_dict(), str(job.folder), self.tensorboard)
+            future = self.executor.submit(
+                train_run, job.config.to_dict(), str(job.folder), self.tensorboard, loaded_plugins()
+            )
         except RuntimeError as fault:
             raise OSError(f"the executor takes no more runs ({fault}); start the sweep again to continue it") from fault
         self.futures[future] = job
