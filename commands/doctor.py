@@ -19,7 +19,10 @@ _FOR_USERS = ("dask", "diffusers", "slurm", "tensorboard")  # extras that add ab
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorCommand(Command):
-    """Print what a report of a fault should hold: hardware, versions, speed. Takes about 15 seconds."""
+    """Print what a report of a fault should hold: hardware, versions, speed.
+
+    Takes about 15 seconds.
+    """
 
     speed: bool = True
     """time matrix products and training steps, on one thread"""

@@ -55,8 +55,10 @@ class RunCommand(Command):
     """Train a model and find both clocks.
 
     With no options: the quick preset, a GPT and a DiT side by side on two cores.
-    Options change both of its runs; but --model or --rule asks for one run of
-    that model on that rule, at the paper's scale where no option says otherwise.
+
+    Options change both of its runs; only --model or --rule asks for one run instead.
+
+    That run is at the paper's scale where no option says otherwise.
     """
 
     config: tyro.conf.OmitArgPrefixes[RunFields] = dataclasses.field(default_factory=lambda: RunFields())

@@ -80,7 +80,10 @@ class CompareCommand(_OneRun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DissectCommand(_OneRun):
-    """Draw every probe of a run that has ended: states, losses, landscapes, basins. Takes minutes."""
+    """Draw every probe of a run that has ended: states, losses, landscapes, basins.
+
+    Takes minutes.
+    """
 
     out: Path | None = None
     """folder for figures and tables; by default RUN/dissection"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -47,7 +48,7 @@ def _changed(value: Any, changes: Any, where: str) -> Any:
         try:
             (read,) = read_grid({"base": changes})
         except ValueError as fault:
-            raise ValueError(f"{where}: {str(fault).removeprefix('the grid, base: ')}") from None
+            raise ValueError(f"{where}: {re.sub('^the grid(, base)?: ', '', str(fault))}") from None
         return dataclasses.replace(value, **{name: getattr(read, name) for name in changes})
     kinds = get_type_hints(type(value))
     fields = {}

@@ -1,0 +1,136 @@
+"""Ctrl-C and SIGTERM in training: what they leave is resumed to the bit-identical result."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import twoclocks as tc
+from twoclocks.empirics.engine import Engine
+from twoclocks.empirics.interruption import signals_between_steps
+
+CONFIG = tc.RunConfig(
+    rule="parity:2x4,G=4", model="gpt-nano", n_train=8, steps=30, batch_size=8, n_eval=8, eval_first=20,
+    precision="fp32",
+)  # fmt: skip
+
+
+def bits(run):
+    return run.metrics.drop(columns="seconds"), [value.tolist() for value in run.model().state_dict().values()]
+
+
+def test_the_first_moments_of_a_run_are_kept(tmp_path, monkeypatch):
+    whole = tc.train(CONFIG, tmp_path / "whole", progress=False)
+    advance = Engine.advance
+
+    def interrupted(engine):
+        if engine.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)  # within a step, long before the first evaluation
+        advance(engine)
+
+    monkeypatch.setattr(Engine, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tc.train(CONFIG, tmp_path / "cut", progress=False)
+    assert tc.load_run(tmp_path / "cut").state_steps == [8]
+    started = []
+    monkeypatch.setattr(Engine, "advance", lambda engine: (started.append(engine.step), advance(engine)))
+    resumed = tc.train(CONFIG, tmp_path / "cut", resume=True, progress=False)
+    assert started[0] == 8
+    assert bits(whole)[0].equals(bits(resumed)[0])
+    assert bits(whole)[1] == bits(resumed)[1]
+
+
+def test_a_signal_of_the_last_step_is_not_lost(tmp_path, monkeypatch):
+    advance = Engine.advance
+
+    def interrupted(engine):
+        advance(engine)
+        if engine.step == CONFIG.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Engine, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tc.train(CONFIG, tmp_path, progress=False)
+
+
+def test_a_second_signal_acts_at_once():
+    reached = []
+
+    def impatient():
+        with signals_between_steps():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("held back")
+            signal.raise_signal(signal.SIGINT)
+            reached.append("too far")
+
+    with pytest.raises(KeyboardInterrupt):
+        impatient()
+    assert reached == ["held back"]
+
+
+def test_a_handler_that_only_takes_notes_lets_training_go_on():
+    notes, saved = [], []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: notes.append(number))
+    try:
+        with signals_between_steps() as answer:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+                assert len(notes) == len(saved)
+                answer(lambda: saved.append("state"))
+                answer(lambda: saved.append("too often"))
+        assert notes == [signal.SIGTERM, signal.SIGTERM]
+        assert saved == ["state", "state"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_other_threads_hold_nothing_back():
+    faults = []
+
+    def work():
+        try:
+            with signals_between_steps() as answer:
+                answer(lambda: faults.append("saved"))
+        except ValueError as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert faults == []
+
+
+SWEEP = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import twoclocks as tc
+from twoclocks.cli import main
+
+out = Path(sys.argv[1])
+
+def stop():
+    while not list(out.glob("gpt/checkpoints")):
+        time.sleep(0.05)
+    time.sleep(2)  # into training, far from the first evaluation and the first minute
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if __name__ == "__main__":
+    threading.Thread(target=stop, daemon=True).start()
+    main(["run", "--preset", "quick", "--eval-first", "900", "--batch-size", "8", "--n-eval", "8", "--out", str(out)])
+"""
+
+
+@pytest.mark.slow
+def test_a_quick_preset_that_is_terminated_keeps_what_was_trained(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SWEEP)
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, script, out], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 143, done.stderr
+    assert f"results so far are in {out}" in done.stderr
+    assert "Traceback" not in done.stderr
+    (step,) = tc.load_run(out / "gpt").state_steps
+    assert 0 < step < 900
