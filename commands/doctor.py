@@ -8,10 +8,15 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .command import Command
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NOTEWORTHY = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")
 _FOR_USERS = ("dask", "diffusers", "slurm", "tensorboard")  # extras that add abilities; the others are for developers
@@ -86,7 +91,7 @@ def _extras() -> Iterator[tuple[str, str]]:
 def _speed() -> Iterator[tuple[str, str]]:
     import torch
 
-    from ..empirics.config import QUICK
+    from ..empirics.config import QUICK, RunConfig
     from ..empirics.hardware import resolve_device, resolve_precision
     from ..empirics.sweeps.cost import measure
 
@@ -96,14 +101,21 @@ def _speed() -> Iterator[tuple[str, str]]:
     try:
         for name, dtype in (("fp32 product", torch.float32), ("bf16 product", torch.bfloat16)):
             x = torch.randn(1024, 1024, device=device).to(dtype)
-            yield f"{name} on {device}", f"{2 * 1024**3 / _seconds(lambda x=x: (x @ x).sum().item()) / 1e9:.3g} GFLOP/s"
+            seconds = _seconds(partial(_product, x))
+            yield f"{name} on {device}", f"{2 * 1024**3 / seconds / 1e9:.3g} GFLOP/s"
     finally:
         torch.set_num_threads(threads)
     precision = resolve_precision("auto", device)
     for config in QUICK.values():
-        timing = measure(dataclasses.replace(config, device=device, precision=precision), seconds=2.0)
+        here = RunConfig.from_dict({**config.to_dict(), "device": device, "precision": precision})
+        timing = measure(here, seconds=2.0)
         whole = f"the quick preset's run takes about {timing.run(config):.0f} s"
         yield f"{config.model}, {precision}", f"{1 / timing.step:.3g} steps/s; {whole}"
+
+
+def _product(x: Tensor) -> float:
+    """x x, waited for."""
+    return float((x @ x).sum())
 
 
 def _seconds(action: Callable[[], object], limit: float = 1.5) -> float:

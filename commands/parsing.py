@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> Command:
         with contextlib.redirect_stderr(said):
             if name not in COMMANDS:  # help, shell completion, or nothing
                 return tyro.extras.subcommand_cli_from_dict(
-                    COMMANDS, args=arguments, prog="twoclocks", description=DESCRIPTION
+                    {**COMMANDS}, args=arguments, prog="twoclocks", description=DESCRIPTION
                 )
             prog = f"twoclocks {name}"
             command, left = tyro.cli(COMMANDS[name], args=options, prog=prog, return_unknown_args=True)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 Answer = Callable[[Callable[[], None]], None]
 """Called between two steps with what saves the state: does nothing, or saves and lets the signal act."""
@@ -28,7 +29,7 @@ def signals_between_steps() -> Iterator[Answer]:
         yield lambda save: None
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
     held = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
 
     def hold(number: int, frame: FrameType | None) -> None:

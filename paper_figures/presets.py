@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..empirics import RunConfig
 from ..empirics.config import QUICK
@@ -91,7 +92,7 @@ class Preset:
 
     def on(self, device: str | None, precision: str | None) -> Preset:
         """The preset with all its runs trained on another device or in another precision; None leaves them."""
-        asked = {name: value for name, value in (("device", device), ("precision", precision)) if value}
+        asked: dict[str, Any] = {name: value for name, value in (("device", device), ("precision", precision)) if value}
         if not asked:
             return self
         dit, gpt = (replace(kind, base=replace(kind.base, **asked)) for kind in (self.dit, self.gpt))
