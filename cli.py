@@ -9,11 +9,8 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: an interruption like Ctrl-C, but for the exit status."""
+from .empirics.interrupts import Terminated, raise_terminated
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,10 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt as interruption:
-        what = "terminated" if isinstance(interruption, Terminated) else "interrupted"
-        print("; ".join([f"twoclocks: {what}", *getattr(interruption, "__notes__", [])]), file=sys.stderr)
-        raise SystemExit(143 if isinstance(interruption, Terminated) else 130) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        told = [f"twoclocks: {word}", str(stop), *getattr(stop, "__notes__", [])]
+        print("; ".join(filter(None, told)), file=sys.stderr)
+        raise SystemExit(status) from None
 
 
 def _run(arguments: list[str]) -> None:
@@ -60,16 +58,12 @@ def _run(arguments: list[str]) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside; only the main thread of a process can arrange that."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
+    """SIGTERM raises `Terminated` inside; only the main thread of a process can arrange that, and not over others."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, raise_terminated)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

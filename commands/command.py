@@ -10,6 +10,8 @@ from typing import Literal
 
 import tyro
 
+from ..empirics.interrupts import Terminated
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -30,6 +32,6 @@ def if_interrupted(note: str) -> Iterator[None]:
     """Where the results lie, should what is inside be interrupted: the line that `main` then prints ends with it."""
     try:
         yield
-    except KeyboardInterrupt as interruption:
+    except (KeyboardInterrupt, Terminated) as interruption:
         interruption.add_note(note)
         raise

@@ -20,7 +20,7 @@ from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
 from .hardware import resolve_device
-from .interruption import Answer, signals_between_steps
+from .interrupts import Interrupts, deferred
 from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
 from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
@@ -56,7 +56,7 @@ def train(
         ValueError: an impossible config; a folder in use; a config that differs from the folder's.
         DamagedFile: a run to resume has no intact state left.
         OSError: the disk is full; the earlier state is intact.
-        KeyboardInterrupt: Ctrl-C, once the state has been saved.
+        KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
     rule = build_rule(config.rule)
     if config.model not in MODEL_NAMES:
@@ -79,9 +79,9 @@ def train(
         evaluator = Evaluator(rule, train_set)
         with (
             _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
-            signals_between_steps() as answer_signals,
+            deferred(progress) as interrupts,
         ):
-            status = _advance(run, engine, evaluator, progress, line, log, answer_signals)
+            status = _advance(run, engine, evaluator, interrupts, progress, line, log)
     onsets = _onsets(run, evaluator)
     run.finish(
         {
@@ -126,7 +126,7 @@ Log = Callable[[dict[str, float]], None]
 
 
 def _advance(
-    run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None, answer_signals: Answer
+    run: Run, engine: Engine, evaluator: Evaluator, interrupts: Interrupts, progress: bool, line: int, log: Log | None
 ) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
@@ -165,10 +165,11 @@ def _advance(
                     kept_weights = step
                 if done:
                     return "finished" if step == config.steps else "stopped"
-            if due or time.monotonic() - saved > SAVE_EVERY:
+            if due or interrupts.came or time.monotonic() - saved > SAVE_EVERY:
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
-            answer_signals(lambda: run.save_state(engine.state(), engine.step))
+            if interrupts.came:
+                interrupts.act(f"{run.path} is saved at step {step}")
     return "finished"  # resumed after its last step
 
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 import pytest
 
 import twoclocks as tc
-from twoclocks.cli import Terminated, main
+from twoclocks.cli import main
 from twoclocks.commands import COMMANDS
+from twoclocks.empirics.interrupts import Terminated
 
 TINY = ["--rule", "parity:2x4,G=4", "--model", "gpt-nano", "--n-train", "8", "--steps", "12", "--batch-size", "8"]
 TINY += ["--n-eval", "16", "--eval-first", "6"]

@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
 import twoclocks as tc
 from twoclocks.empirics.engine import Engine
-from twoclocks.empirics.interruption import signals_between_steps
+from twoclocks.empirics.interrupts import deferred
 
 CONFIG = tc.RunConfig(
     rule="parity:2x4,G=4", model="gpt-nano", n_train=8, steps=30, batch_size=8, n_eval=8, eval_first=20,
@@ -60,7 +59,7 @@ def test_a_second_signal_acts_at_once():
     reached = []
 
     def impatient():
-        with signals_between_steps():
+        with deferred(notice=False):
             signal.raise_signal(signal.SIGINT)
             reached.append("held back")
             signal.raise_signal(signal.SIGINT)
@@ -71,36 +70,16 @@ def test_a_second_signal_acts_at_once():
     assert reached == ["held back"]
 
 
-def test_a_handler_that_only_takes_notes_lets_training_go_on():
-    notes, saved = [], []
+def test_a_handler_of_the_callers_stays():
+    notes = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: notes.append(number))
     try:
-        with signals_between_steps() as answer:
-            for _ in range(2):
-                signal.raise_signal(signal.SIGTERM)
-                assert len(notes) == len(saved)
-                answer(lambda: saved.append("state"))
-                answer(lambda: saved.append("too often"))
-        assert notes == [signal.SIGTERM, signal.SIGTERM]
-        assert saved == ["state", "state"]
+        with deferred(notice=False) as interrupts:
+            signal.raise_signal(signal.SIGTERM)
+            assert not interrupts.came
+        assert notes == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_other_threads_hold_nothing_back():
-    faults = []
-
-    def work():
-        try:
-            with signals_between_steps() as answer:
-                answer(lambda: faults.append("saved"))
-        except ValueError as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert faults == []
 
 
 SWEEP = """
