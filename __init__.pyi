@@ -17,6 +17,7 @@ from .empirics import Schedule as Schedule
 from .empirics import StateRaster as StateRaster
 from .empirics import as_denoiser as as_denoiser
 from .empirics import basin_volumes as basin_volumes
+from .empirics import build_model as build_model
 from .empirics import cells_to_latex as cells_to_latex
 from .empirics import cells_to_markdown as cells_to_markdown
 from .empirics import claim_basins as claim_basins
@@ -66,7 +67,6 @@ from .empirics import sweep as sweep
 from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
-from .models import build_model as build_model
 from .theory import CubeLaw as CubeLaw
 from .theory import Derivation as Derivation
 from .theory import EmpiricalLaw as EmpiricalLaw

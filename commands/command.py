@@ -20,7 +20,7 @@ class Command:
     """A command with its options; called once they are parsed and the plugins are loaded."""
 
     plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Python file that registers rules or presets of your own; may be given several times"""
+    """Python file that registers rules, model families or presets of your own; may be given several times"""
 
     def __call__(self) -> None:
         """Do it. ValueError and OSError become one line and exit status 2."""

@@ -156,8 +156,11 @@ def show_clocks(runs: list[Run], out: Path) -> None:
 
 def _changed(config: RunConfig, asked: dict[str, Any]) -> RunConfig:
     """The config with the values asked for, without those that its model does not have."""
+    from ..empirics.families import family
+
+    denoises = family(config.model).channel == "gaussian"
     return dataclasses.replace(
-        config, **{name: value for name, value in asked.items() if config.is_dit or name not in DIT_ONLY}
+        config, **{name: value for name, value in asked.items() if denoises or name not in DIT_ONLY}
     )
 
 

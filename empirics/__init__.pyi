@@ -14,6 +14,7 @@ from .comparison.tokens import compare_next_token as compare_next_token
 from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
+from .families import build_model as build_model
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema

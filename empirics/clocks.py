@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-from .objectives import loss_floors
 from .onsets import Onset
 from .runs.run import Run
 from .style import COLOURS, figure_style, new_figure
@@ -96,7 +95,7 @@ def _plot_ratios(ax: Axes, run: Run) -> None:
 
 
 def _plot_loss(ax: Axes, run: Run) -> None:
-    floors = loss_floors(run.config, run.rule, run.train_set, run.encoding)
+    floors = run.floors
     metrics = run.metrics
     if not metrics.empty:
         ax.plot(metrics["step"], metrics["loss"], color=COLOURS["loss"], label="training loss")
@@ -105,5 +104,5 @@ def _plot_loss(ax: Axes, run: Run) -> None:
         floors["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of the training set"
     )
     ax.set_xlabel("training step")
-    ax.set_ylabel("EDM loss" if run.config.is_dit else "nats per token")
+    ax.set_ylabel(run.family.loss_label)
     ax.set_ylim(bottom=0)

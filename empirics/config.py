@@ -16,7 +16,7 @@ class RunConfig:
     rule: str = "parity:6x6,G=3"
     """the rule, such as parity:6x6,G=3"""
     model: str = "dit-mini"
-    """dit- or gpt- with nano, micro, mini or small"""
+    """architecture and size: dit- or gpt- with nano, micro, mini or small"""
     n_train: int = 4096
     """N, training samples, all different"""
     steps: int = 100_000
@@ -37,10 +37,10 @@ class RunConfig:
     """clip the gradient to this norm; 0 is off"""
     ema_halflife: float = 0.0
     """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """of matrix products; weights, sums, norms and softmax stay float32. bf16 leaves both clocks where they are
-    (tests/benchmarks/results/precision_clocks.md) and is up to three times faster with AVX512-BF16, AMX or a GPU;
-    choose fp32 elsewhere"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """of matrix products; weights, sums, norms and softmax stay float32. auto: bf16 where the hardware multiplies it
+    (AVX512-BF16, AMX, Arm BF16, a GPU), three times faster, else fp32. Both clocks stay where they are
+    (tests/benchmarks/results/precision_clocks.md)"""
     compile: bool = False
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
     encoding: str | None = None
@@ -62,12 +62,12 @@ class RunConfig:
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied"] = "never"
-    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has been
-    at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
+    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has
+    been at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
-    device: str = "cpu"
-    """cpu, cuda, ..."""
+    device: str = "auto"
+    """auto: the GPU where CUDA finds one, else the CPU; or cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads; two runs of one thread beat one run of two"""
 
@@ -86,10 +86,6 @@ class RunConfig:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if self.eval_ratio <= 1:
             raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
-
-    @property
-    def is_dit(self) -> bool:
-        return self.model.startswith("dit")
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
@@ -142,7 +138,7 @@ _RANGES = [
 
 _CHOICES = {
     "schedule": ("constant", "cosine"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
     "stop_when": ("never", "ruled", "memorized", "both", "copied"),
     "encoding": (None, "pm1", "scalar", "onehot"),

@@ -1,4 +1,4 @@
-"""Plugins: Python that registers rules and presets of one's own, for commands and for the workers of a sweep."""
+"""Plugins: Python that registers rules, model families and presets of one's own, for commands and for the workers of a sweep."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _installed: set[str] = set()
 
 
 def load_plugins(files: Iterable[str | Path]) -> None:
-    """Run Python files that register rules or presets, each once in a process.
+    """Run Python files that register rules, model families or presets, each once in a process.
 
-    A plugin calls `register_rule`, `register_preset` and their like. The workers of `sweep`, wherever they are, load
+    A plugin calls `register_rule`, `register_family`, `register_preset` and their like. The workers of `sweep`, wherever they are, load
     the same files from the same paths before they train.
 
     Args:

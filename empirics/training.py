@@ -6,24 +6,25 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
-from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
-from .evaluation import Evaluator, generate
-from .hardware import resolve_device
+from .evaluation import Evaluator
+from .families import family
+from .families.family import BLOCK
+from .hardware import has_native_bf16, resolve, resolve_device
 from .interrupts import Interrupts, deferred
-from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
-from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
+from .progress import TimedBar, seconds_left
+from .runs.run import Run, environment, load_run, onset_as_json
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -59,9 +60,7 @@ def train(
         KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
     rule = build_rule(config.rule)
-    if config.model not in MODEL_NAMES:
-        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
-    encoding = resolve_encoding(config, rule)
+    encoding = family(config.model).encoding(config, rule)
     if config.n_train > rule.support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
     resolve_device(config.device)  # refused before anything is written
@@ -72,8 +71,9 @@ def train(
     with _threads(config.threads):
         train_set = training_set(rule, config.n_train, config.seed)
         if fresh:
-            run.start(train_set)
-        engine = Engine(config, rule, train_set, encoding)
+            run.start(train_set, resolve(config))
+        resolved = _on_this_machine(run)
+        engine = Engine(resolved, rule, train_set, encoding)
         if not fresh:
             _restore(run, engine)
         evaluator = Evaluator(rule, train_set)
@@ -91,6 +91,8 @@ def train(
             "chance": evaluator.chance,
             "group_chance": evaluator.group_chance,
             "support_size": str(rule.support_size),
+            "device": resolved.device,
+            "precision": resolved.precision,
             "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
             "environment": environment(),
         }
@@ -111,6 +113,19 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
         made_with = difference(run.config, config)
         raise ValueError(f"the run in {folder} was made with {made_with}; resume with the same arguments")
     return run, False
+
+
+def _on_this_machine(run: Run) -> RunConfig:
+    """The config with the device and precision that the run began with."""
+    kept = run.hardware
+    try:
+        resolved = resolve(replace(run.config, **kept))
+    except ValueError:
+        raise ValueError(f"the run in {run.path} began on {kept['device']}; resume it where there is one") from None
+    if run.config.precision == "auto" and resolved.precision == "bf16" and not has_native_bf16(resolved.device):
+        slow = "bf16, which this machine emulates, ten times slower than fp32"
+        warnings.warn(f"the run in {run.path} goes on in {slow}", stacklevel=3)
+    return resolved
 
 
 def _restore(run: Run, engine: Engine) -> None:
@@ -135,9 +150,11 @@ def _advance(
     seconds_before = float(measured["seconds"].iloc[-1]) if len(measured) else 0.0
     kept_weights = max((step for step in run.checkpoint_steps if step <= engine.step), default=0)
     started = saved = time.monotonic()
-    bar = tqdm(
+    first_step, evaluations, evaluating = engine.step, 0, 0.0  # of this call: what the time left is made of
+    bar = TimedBar(
         total=config.steps, initial=engine.step, desc=f"{config.model} {config.rule} N={config.n_train}",
         unit="step", position=line, disable=not progress, leave=False, dynamic_ncols=True, smoothing=0.1,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]",
     )  # fmt: skip
     with bar:
         while engine.step < config.steps:
@@ -148,16 +165,21 @@ def _advance(
             if (due or step % BLOCK == 0) and not engine.finite:
                 return "diverged"
             if due:
+                began = time.monotonic()
                 loss = engine.take_mean_loss()
-                generations = generate(
-                    engine.generator_model, config.n_eval, random_stream(config.seed, "generations", step),
-                    engine.batches.encoding, config.sampler_steps, config.sampler,
-                )  # fmt: skip
+                stream = random_stream(config.seed, "generations", step)
+                generations = engine.family.generate(
+                    engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
+                )
                 metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)
                 if log is not None:
                     log(metrics)
+                now = time.monotonic()
+                evaluations, evaluating = evaluations + 1, evaluating + now - began
+                per_step = (now - started - evaluating) / (step - first_step)
+                bar.seconds_left = seconds_left(config, step, per_step, evaluating / evaluations)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
                 done = step == config.steps or _may_stop(config.stop_when, run.metrics, _onsets(run, evaluator))
                 if done or step >= config.checkpoint_ratio * kept_weights:

@@ -130,7 +130,7 @@ def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
         (["compare", "runs/a", "--devcie", "cpu"], "did you mean --device?"),
         (["report", "runs", "more"], "'more' is one argument too many"),
         (["figre", "3"], "unknown command 'figre'; did you mean figure?"),
-        (["run", "--precision", "fp64"], "Expected one of ('fp32', 'bf16')"),
+        (["run", "--precision", "fp64"], "Expected one of ('auto', 'fp32', 'bf16')"),
         (["nonsense"], "nonsense"),
         ([], "Expected one of {run, sweep,"),
         (["baseline"], "the rule, such as parity:6x6,G=3"),
