@@ -1,4 +1,4 @@
-"""Plugins: Python that registers rules, model families and presets of one's own, for commands and for the workers of a sweep."""
+"""Plugins: Python that registers rules, families and presets of one's own, for commands and workers of a sweep."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _installed: set[str] = set()
 
 
 def load_plugins(files: Iterable[str | Path]) -> None:
-    """Run Python files that register rules, model families or presets, each once in a process.
+    """Run Python files that register rules, families of models or presets, each once in a process.
 
-    A plugin calls `register_rule`, `register_family`, `register_preset` and their like. The workers of `sweep`, wherever they are, load
-    the same files from the same paths before they train.
+    A plugin calls `register_rule`, `register_family`, `register_preset` and their like. The workers of `sweep`, wherever
+    they are, load the same files from the same paths before they train.
 
     Args:
         files: Python files.
