@@ -21,8 +21,8 @@ _installed: set[str] = set()
 def load_plugins(files: Iterable[str | Path]) -> None:
     """Run Python files that register rules, families of models or presets, each once in a process.
 
-    A plugin calls `register_rule`, `register_family`, `register_preset` and their like. The workers of `sweep`, wherever
-    they are, load the same files from the same paths before they train.
+    A plugin calls `register_rule`, `register_family`, `register_preset` and their like. The workers of `sweep`,
+    wherever they are, load the same files from the same paths before they train.
 
     Args:
         files: Python files.
