@@ -4,6 +4,7 @@ from . import paper_figures as paper_figures
 from . import theory as theory
 from .empirics import CRITERIA as CRITERIA
 from .empirics import ClaimVerdict as ClaimVerdict
+from .empirics import Clocks as Clocks
 from .empirics import CondensationCheck as CondensationCheck
 from .empirics import Criterion as Criterion
 from .empirics import Diversity as Diversity

@@ -1,3 +1,4 @@
+from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser

@@ -61,9 +61,9 @@ class RunConfig:
     """ratio of the steps of successive evaluations"""
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
-    stop_when: Literal["never", "ruled", "memorized", "both", "copied"] = "never"
-    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has
-    been at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
+    stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window"] = "never"
+    """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
+    tau_rule is known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
     device: str = "auto"
@@ -140,7 +140,7 @@ _CHOICES = {
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
-    "stop_when": ("never", "ruled", "memorized", "both", "copied"),
+    "stop_when": ("never", "ruled", "memorized", "both", "copied", "window"),
     "encoding": (None, "pm1", "scalar", "onehot"),
     "compile": (True, False),
 }

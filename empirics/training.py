@@ -9,20 +9,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
+from .clocks import Clocks
 from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
-from .evaluation import Evaluator
 from .families import family
 from .families.family import BLOCK
 from .hardware import has_native_bf16, resolve, resolve_device
 from .interrupts import Interrupts, deferred
-from .onsets import Onset, clock_onsets, detect_onset
 from .progress import TimedBar, seconds_left
 from .runs.run import Run, environment, load_run, onset_as_json
 
@@ -76,20 +74,19 @@ def train(
         engine = Engine(resolved, rule, train_set, encoding)
         if not fresh:
             _restore(run, engine)
-        evaluator = Evaluator(rule, train_set)
+        clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=run.metrics)
         with (
             _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
             deferred(progress) as interrupts,
         ):
-            status = _advance(run, engine, evaluator, interrupts, progress, line, log)
-    onsets = _onsets(run, evaluator)
+            status = _advance(run, engine, clocks, interrupts, progress, line, log)
     run.finish(
         {
             "status": status,
             "steps": engine.step,
-            "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
-            "chance": evaluator.chance,
-            "group_chance": evaluator.group_chance,
+            "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
+            "chance": clocks.evaluator.chance,
+            "group_chance": clocks.evaluator.group_chance,
             "support_size": str(rule.support_size),
             "device": resolved.device,
             "precision": resolved.precision,
@@ -141,7 +138,7 @@ Log = Callable[[dict[str, float]], None]
 
 
 def _advance(
-    run: Run, engine: Engine, evaluator: Evaluator, interrupts: Interrupts, progress: bool, line: int, log: Log | None
+    run: Run, engine: Engine, clocks: Clocks, interrupts: Interrupts, progress: bool, line: int, log: Log | None
 ) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
@@ -171,7 +168,7 @@ def _advance(
                 generations = engine.family.generate(
                     engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
                 )
-                metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
+                metrics = {"step": step, "loss": loss, **clocks.see(step, generations)}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)
                 if log is not None:
@@ -181,7 +178,7 @@ def _advance(
                 per_step = (now - started - evaluating) / (step - first_step)
                 bar.seconds_left = seconds_left(config, step, per_step, evaluating / evaluations)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
-                done = step == config.steps or _may_stop(config.stop_when, run.metrics, _onsets(run, evaluator))
+                done = step == config.steps or clocks.should_stop
                 if done or step >= config.checkpoint_ratio * kept_weights:
                     run.save_weights(engine.generator_model, step)
                     kept_weights = step
@@ -193,22 +190,6 @@ def _advance(
             if interrupts.came:
                 interrupts.act(f"{run.path} is saved at step {step}")
     return "finished"  # resumed after its last step
-
-
-def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
-    metrics = run.metrics
-    if metrics.empty:  # diverged before the first evaluation: nothing is known
-        unknown = Onset(float("inf"), 0.0, float("inf"), True)
-        return {"tau_rule": unknown, "tau_mem": unknown}
-    return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet)
-
-
-def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -> bool:
-    if stop_when == "copied":
-        copies = detect_onset(metrics["step"], metrics["memorization"], 0.3, patience=2)
-        return not (copies.censored or onsets["tau_rule"].censored)
-    wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
-    return bool(wanted) and not any(onsets[name].censored for name in wanted)
 
 
 @contextmanager

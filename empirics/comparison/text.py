@@ -23,7 +23,8 @@ def comparison_text(table: pd.DataFrame, run: Run) -> str:
         run: the run it is of.
     """
     head = "Memorization coordinate: 0 the optimum of the rule, 1 that of the training set"
-    return f"{head}\n\n{_by_sigma(table, run) if 'sigma' in table.columns else _by_position(table, run)}"
+    rows = {"sigma": _by_sigma, "position": _by_position}[run.family.place](table, run)
+    return f"{head}\n\n{rows}"
 
 
 def _by_sigma(table: pd.DataFrame, run: Run) -> str:

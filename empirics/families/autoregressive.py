@@ -83,6 +83,7 @@ FAMILY = Family(
     name="gpt",
     title="GPT",
     channel="prefix",
+    place="position",
     loss_label="nats per token",
     encoding=no_encoding,
     network=network,

@@ -135,6 +135,7 @@ FAMILY = Family(
     name="dit",
     title="DiT",
     channel="gaussian",
+    place="sigma",
     loss_label="EDM loss",
     encoding=encoding_of,
     network=network,

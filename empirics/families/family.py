@@ -67,6 +67,7 @@ class Family:
         name: of its models, NAME-SIZE.
         title: for figures and tables.
         channel: what its networks invert; the exact optimum of a law is that of the channel.
+        place: column of its comparisons that says where the network was looked at.
         loss_label: the unit of its training loss.
         encoding: (config, rule) -> how symbols become what the network sees; None where it sees symbols.
         network: (size, rule, encoding) -> a fresh network.
@@ -83,6 +84,7 @@ class Family:
     name: str
     title: str
     channel: Literal["gaussian", "prefix", "mask"]
+    place: Literal["sigma", "position", "mask_rate"]
     loss_label: str
     encoding: Callable[[RunConfig, Rule], Encoding | None]
     network: Callable[[Size, Rule, Any], nn.Module]

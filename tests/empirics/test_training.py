@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import twoclocks as tc
 from twoclocks.empirics import training
-from twoclocks.empirics.clocks import plot_clocks
+from twoclocks.empirics.clocks_figure import plot_clocks
 from twoclocks.empirics.config import QUICK
 from twoclocks.empirics.runs.files import DamagedFile
 
