@@ -21,6 +21,7 @@ from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
 from .onsets import find_onsets as find_onsets
+from .plugins import load_plugins as load_plugins
 from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions

@@ -78,7 +78,7 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
         bar.set_description(part.name)
         verdicts += part.write(run, folder)
     if verdicts:
-        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n")
+        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n", encoding="utf-8")
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv", ".md"))
 
 
