@@ -70,7 +70,9 @@ class Clocks:
         self.rule, self.stop, self.patience = rule, stop, int(patience)
         self.encoding = encoding or default_encoding(rule.shape, rule.alphabet)
         self.evaluator = Evaluator(rule, train)
-        self._rows: list[dict[str, float]] = [] if seen is None else seen.to_dict("records")
+        self._rows: list[dict[str, float]] = []
+        for row in [] if seen is None else seen.to_dict("records"):
+            self._rows.append({str(name): value for name, value in row.items()})
 
     def see(
         self, step: int, generated: Tensor | np.ndarray | Generations, held_out_loss: float | None = None
@@ -127,7 +129,10 @@ class Clocks:
         known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
         if self.stop == "copied":
             table = self.table
-            return known["tau_rule"] and not detect_onset(table["step"], table["memorization"], 0.3, 2).censored
+            return (
+                known["tau_rule"]
+                and not detect_onset(table["step"].to_numpy(), table["memorization"].to_numpy(), 0.3, 2).censored
+            )
         wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(self.stop, list(known))
         return all(known[name] for name in wanted)
 

@@ -52,7 +52,7 @@ class RunConfig:
     sampler: Literal["heun", "euler", "churn"] = "heun"
     """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
     sampler_steps: int = 18
-    """DiT, and MDM with ancestral unmasking: steps of a generation"""
+    """DiT only, but for an MDM's ancestral unmasking: steps of a generation"""
     mask_schedule: Literal["linear", "cosine"] = "linear"
     """MDM only: how mask rates are drawn in training; the objective is the same, its noise is not"""
     unmasking: Literal["one", "ancestral", "confidence"] = "one"

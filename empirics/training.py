@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -116,7 +115,7 @@ def _on_this_machine(run: Run) -> RunConfig:
     """The config with the device and precision that the run began with."""
     kept = run.hardware
     try:
-        resolved = resolve(replace(run.config, **kept))
+        resolved = resolve(RunConfig.from_dict({**run.config.to_dict(), **kept}))
     except ValueError:
         raise ValueError(f"the run in {run.path} began on {kept['device']}; resume it where there is one") from None
     if run.config.precision == "auto" and resolved.precision == "bf16" and not has_native_bf16(resolved.device):
