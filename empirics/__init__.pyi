@@ -1,8 +1,10 @@
+from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
+from .comparison.masked import compare_masked as compare_masked
 from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
@@ -14,10 +16,12 @@ from .comparison.tokens import compare_next_token as compare_next_token
 from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
+from .families import build_model as build_model
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
 from .onsets import find_onsets as find_onsets
+from .plugins import load_plugins as load_plugins
 from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions

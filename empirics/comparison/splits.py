@@ -5,13 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law, NGramLaw, ProductLaw, Rule, condensation_sigma
+from ...theory import EmpiricalLaw, Law, condensation_sigma
 from ..data import random_stream, sample_distinct
+from ..families.family import SLOW
 from ..runs.run import Run
-
-SLOW = 4e6
-"""`Rule.cost` beyond which an exact denoiser takes seconds a batch."""
-NGRAM_ORDERS = (1, 2)
 
 
 def comparison_splits(run: Run, n_samples: int = 128) -> dict[str, Tensor]:
@@ -52,11 +49,7 @@ def reference_laws(run: Run) -> dict[str, Law]:
     """
     rule = run.rule
     laws: dict[str, Law] = {"population": rule, "empirical": EmpiricalLaw(run.train_set, rule.alphabet, rule.shape)}
-    if run.config.is_dit:
-        cells = rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64))
-        return laws | {"independent": ProductLaw(cells, rule.shape)}
-    orders = [] if _slow(rule) else [order for order in NGRAM_ORDERS if order < rule.dim]
-    return laws | {f"ngram_{order}": NGramLaw(rule, order) for order in orders}
+    return laws | run.family.lower_rungs(rule)
 
 
 def condensation_scale(run: Run) -> float:
@@ -67,8 +60,4 @@ def condensation_scale(run: Run) -> float:
     Raises:
         ValueError: N is too small or too large for it.
     """
-    return condensation_sigma(run.rule, run.config.n_train, run.encoding, 16 if _slow(run.rule) else 4096)
-
-
-def _slow(rule: Rule) -> bool:
-    return rule.cost > SLOW
+    return condensation_sigma(run.rule, run.config.n_train, run.encoding, 16 if run.rule.cost > SLOW else 4096)

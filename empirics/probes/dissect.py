@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
-from ..comparison.splits import SLOW
+from ..families.family import SLOW
 from ..runs.run import Run
 from ..statistics.claims import ClaimVerdict, claims_to_markdown
 from .basin_claim import basin_ratios, claim_basins, plot_basin_ratio
@@ -36,10 +36,11 @@ from .states import plot_state_raster, raster_table, state_raster
 
 
 class Part(NamedTuple):
-    """One probe: what it writes."""
+    """One probe: what it writes, and the channel whose networks it looks at; any where there is none."""
 
     name: str
     write: Callable[[Run, Path], list[ClaimVerdict]]
+    channel: str | None = None
 
 
 def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progress: bool = True) -> list[Path]:
@@ -70,14 +71,14 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
     _ = run.onsets  # raises where the run has not ended
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    parts = [Part("states", _states(n_noises)), *_BOTH, *(_DIT if run.config.is_dit else _GPT)]
+    parts = [Part("states", _states(n_noises)), *(p for p in _PARTS if p.channel in (None, run.family.channel))]
     verdicts: list[ClaimVerdict] = []
     bar = tqdm(parts, unit="probe", disable=not progress, leave=False, dynamic_ncols=True)
     for part in bar:
         bar.set_description(part.name)
         verdicts += part.write(run, folder)
     if verdicts:
-        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n")
+        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n", encoding="utf-8")
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv", ".md"))
 
 
@@ -102,7 +103,7 @@ def _states(n: int) -> Callable[[Run, Path], list[ClaimVerdict]]:
 
 
 def _comparison(run: Run, folder: Path) -> list[ClaimVerdict]:
-    costly = run.config.is_dit and run.rule.cost > SLOW
+    costly = run.family.channel == "gaussian" and run.rule.cost > SLOW
     table = compare_over_training(run, n_samples=8 if costly else 128)
     _write(table, folder, "comparison")
     plot_comparison(table, run, folder / "comparison.png")
@@ -168,6 +169,13 @@ def _completions(run: Run, folder: Path) -> list[ClaimVerdict]:
     return []
 
 
-_BOTH = (Part("comparison", _comparison), Part("nearest", _nearest))
-_DIT = (Part("spectra", _spectra), Part("segments", _segments), Part("planes", _planes), Part("basins", _basins))
-_GPT = (Part("positions", _positions), Part("completions", _completions))
+_PARTS = (
+    Part("comparison", _comparison),
+    Part("nearest", _nearest),
+    Part("spectra", _spectra, "gaussian"),
+    Part("segments", _segments, "gaussian"),
+    Part("planes", _planes, "gaussian"),
+    Part("basins", _basins, "gaussian"),
+    Part("positions", _positions, "prefix"),
+    Part("completions", _completions, "prefix"),
+)
