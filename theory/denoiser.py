@@ -52,7 +52,7 @@ class OptimalDenoiser:
         codes = self.encoding.codes
         if self.law.alphabet == 2:
             mean = self.law.contrast(self.channel.log_odds(y, sigma))[..., None]
-            if codes.tolist() != [[-1.0], [1.0]]:
+            if not self.encoding.is_spins:
                 middle, half = ((codes[1] + codes[0]) / 2).to(mean), ((codes[1] - codes[0]) / 2).to(mean)
                 mean = middle + half * mean
         else:
