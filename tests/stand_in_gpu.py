@@ -79,7 +79,7 @@ def stand_in_gpu() -> Iterator[torch.device]:
     precision = torch.get_float32_matmul_precision()
     try:
         with (
-            mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: [GPU.type, "cpu"]),
+            mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", return_value=[GPU.type, "cpu"]),
             _Mode(),
             _Literals(),
         ):

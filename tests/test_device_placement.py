@@ -60,13 +60,15 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(gpu):
     ):
         with pytest.raises((RuntimeError, TypeError)):
             mixed()
-    assert here.device == GPU and (2 * here + torch.tensor(1.0)).tolist() == [3, 3, 3]
+    assert here.device == GPU
+    assert (2 * here + torch.tensor(1.0)).tolist() == [3, 3, 3]
     assert here[torch.tensor([1, 2])].cpu().tolist() == [1, 1]  # torch takes CPU indices
-    assert type(here.cpu()) is torch.Tensor and isinstance(there.to(gpu), OnGPU)
+    assert type(here.cpu()) is torch.Tensor
+    assert isinstance(there.to(gpu), OnGPU)
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "bf16", "clip_norm": 1.0, "ema_halflife": 10.0}])
-@pytest.mark.parametrize("model, spec", [("gpt-nano", BINARY), ("dit-nano", BINARY), ("dit-nano", COLOURED)])
+@pytest.mark.parametrize(("model", "spec"), [("gpt-nano", BINARY), ("dit-nano", BINARY), ("dit-nano", COLOURED)])
 def test_training_and_generation_stay_on_the_models_device(gpu, model, spec, options):
     rule = tc.rule(spec)
     engines = {}
@@ -98,7 +100,8 @@ def test_images_are_sampled_where_the_noise_is(gpu, sampler):
     for denoiser in (net, tc.OptimalDenoiser(law)):
         draw = torch.Generator().manual_seed(1)
         images = sample_images(denoiser, noise.to(gpu), sampler=sampler, generator=draw)
-        assert isinstance(images, OnGPU) and bool(images.isfinite().all())
+        assert isinstance(images, OnGPU)
+        assert bool(images.isfinite().all())
     draw = torch.Generator().manual_seed(1)
     same(images, sample_images(tc.OptimalDenoiser(law), noise, sampler=sampler, generator=draw))
 
