@@ -1,9 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# torch's build without CUDA, a tenth of the download; where there is no NVIDIA GPU it is all there is use for
+CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
-.PHONY: run test test-all test-browser test-slurm lint docs bench bench-training clean
+.PHONY: run test test-all test-avx2 test-browser test-slurm lint docs bench bench-training clean
 
-run: .venv/installed          ## the quick preset: both clocks of a GPT and a DiT
+run: .venv/run                ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
 
 test: lint                    ## everything CI checks
@@ -11,6 +15,9 @@ test: lint                    ## everything CI checks
 
 test-all: lint                ## the slow tests too
 	$(BIN)/pytest -n 2
+
+test-avx2: .venv/installed    ## training as on a processor with AVX2 and no bf16 instructions
+	$(AVX2) $(BIN)/pytest -n 2 -m "not slow and not browser" tests/models tests/empirics/test_hardware.py tests/empirics/test_training.py
 
 test-browser: .venv/installed ## the report, in headless Chromium (Debian: chromium)
 	$(BIN)/pytest tests/browser -p no:xdist
@@ -36,14 +43,22 @@ bench-training: .venv/peers   ## training steps against peers
 	$(BIN)/python tests/benchmarks/training_speed.py
 
 .venv/peers: .venv/installed  # smalldiffusion asks for torchvision, which its networks do not need
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt einops accelerate transformers
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps smalldiffusion
+	$(PIP) einops accelerate transformers
+	$(PIP) --no-deps smalldiffusion
 	touch $@
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+.venv/installed: .venv/run
+	@echo "Installing what tests and documentation need besides."
+	$(PIP) -e '.[dev]'
 	mkdir -p .venv/typing && ln -sfn ../.. .venv/typing/twoclocks  # lets mypy see the root as the package twoclocks
+	touch $@
+
+.venv/run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@echo "Installing what a run needs into .venv: torch first, then the rest; a minute or two."
+	@case "$$(uname)" in Linux) command -v nvidia-smi > /dev/null || $(PIP) $(CPU_TORCH) torch \
+	  || echo "torch's CPU index cannot be reached; taking its default build" ;; esac
+	$(PIP) -e .
 	touch $@
 
 clean:

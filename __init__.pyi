@@ -4,6 +4,7 @@ from . import paper_figures as paper_figures
 from . import theory as theory
 from .empirics import CRITERIA as CRITERIA
 from .empirics import ClaimVerdict as ClaimVerdict
+from .empirics import Clocks as Clocks
 from .empirics import CondensationCheck as CondensationCheck
 from .empirics import Criterion as Criterion
 from .empirics import Diversity as Diversity
@@ -17,6 +18,7 @@ from .empirics import Schedule as Schedule
 from .empirics import StateRaster as StateRaster
 from .empirics import as_denoiser as as_denoiser
 from .empirics import basin_volumes as basin_volumes
+from .empirics import build_model as build_model
 from .empirics import cells_to_latex as cells_to_latex
 from .empirics import cells_to_markdown as cells_to_markdown
 from .empirics import claim_basins as claim_basins
@@ -66,7 +68,6 @@ from .empirics import sweep as sweep
 from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
-from .models import build_model as build_model
 from .theory import CubeLaw as CubeLaw
 from .theory import Derivation as Derivation
 from .theory import EmpiricalLaw as EmpiricalLaw
@@ -89,5 +90,8 @@ from .theory import mutual_information as mutual_information
 from .theory import ngram_rule_accuracy as ngram_rule_accuracy
 from .theory import register_rule as register_rule
 from .theory import rule as rule
+from .theory import rule_from_cnf as rule_from_cnf
+from .theory import rule_from_grids as rule_from_grids
+from .theory import rule_from_validity as rule_from_validity
 from .theory import rule_gap as rule_gap
 from .theory import rule_gap_estimate as rule_gap_estimate

@@ -305,7 +305,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def show_clocks(runs: list[Run], out: Path) -> None:
     """Print the table of clocks and draw the figure."""
-    from .empirics.clocks import clocks_table, plot_clocks
+    from .empirics.clocks_figure import clocks_table, plot_clocks
 
     print(clocks_table(runs).to_string(index=False))
     figure = out / "clocks.png"

@@ -1,3 +1,4 @@
+from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
@@ -14,6 +15,7 @@ from .comparison.tokens import compare_next_token as compare_next_token
 from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
+from .families import build_model as build_model
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema

@@ -1,109 +1,157 @@
-"""The clocks of finished runs, for people: one table and one figure."""
+"""Both clocks of any training loop: give it what the model generates, and it tells when rule and copying set in."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
+import torch
+from torch import Tensor
 
-from .objectives import loss_floors
-from .onsets import Onset
-from .runs.run import Run
-from .style import COLOURS, figure_style, new_figure
+from ..theory import Encoding, Rule
+from ..theory.encodings import default_encoding
+from .evaluation import Evaluator
+from .families import Generations
+from .onsets import Onset, clock_onsets, detect_onset, find_onsets
 
-
-def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: model, rule, N, |S|, chance memorization, both clocks as intervals of steps, and the window."""
-    rows = []
-    for run in runs:
-        onsets = run.onsets
-        rows.append(
-            {
-                "model": run.config.model,
-                "rule": run.config.rule,
-                "N": run.config.n_train,
-                "|S|": f"{run.rule.support_size:.4g}",
-                "chance": f"{run.result['chance']:.2g}",
-                "tau_rule": str(onsets["tau_rule"]),
-                "tau_mem": str(onsets["tau_mem"]),
-                "window": window_text(onsets["tau_rule"], onsets["tau_mem"]),
-            }
-        )
-    return pd.DataFrame(rows)
+STOP_RULES = {
+    "never": "go on",
+    "ruled": "tau_rule is known",
+    "memorized": "tau_mem is known",
+    "both": "both clocks are known",
+    "copied": "tau_rule is known, and memorization was at least 0.3 at two evaluations in a row",
+    "window": "the innovation window has opened and closed again (Fig. 4)",
+    "patience": "the held-out loss has not improved for `patience` evaluations",
+}
+"""When `Clocks.should_stop` says so."""
 
 
-def window_text(rule: Onset, mem: Onset) -> str:
-    """How much later tau_mem is than tau_rule, as the range of ratios that the two intervals allow."""
-    if rule.censored:
-        return "unknown" if mem.censored or mem.upper > rule.lower else "none"
-    low, high = mem.lower / rule.upper, mem.upper / rule.lower if rule.lower else math.inf
-    if high <= 1:
-        return "none"
-    return f"> x{low:.2g}" if math.isinf(high) else f"x{low:.2g} to x{high:.2g}"
+class Clocks:
+    """The two clocks of a training loop, its own or yours.
 
+        clocks = tc.Clocks(rule, train)
+        for step in range(steps):
+            ...
+            if step in evaluations:
+                clocks.see(step, model.generate(1024))
+                if clocks.should_stop:
+                    break
+        clocks.onsets["tau_mem"], clocks.table
 
-def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
-    """Both clocks of each run, a column a run, as PNG or PDF by the path's suffix.
+    Evaluations may come at any steps, ascending, with any number of generations each; an onset is an interval between
+    two of them, so that a geometric grid of steps gives both clocks to the same relative precision.
 
-    Above: rule accuracy and memorization with their 95% intervals, chance memorization, the clocks and the window.
-    Below: the training loss, with the losses of the two exact optima.
+    Args:
+        rule: the rule that generations should obey.
+        train: training symbols (N, D).
+        encoding: how generated images are read as symbols; by default -1/+1 for two symbols and one-hot above.
+        stop: when `should_stop` is true, one of `STOP_RULES`.
+        patience: evaluations without a better held-out loss, for the stop rule of that name.
+        seen: a `table` to continue from.
+
+    Raises:
+        ValueError: symbols that do not fit the rule, an unknown stop rule, a patience below 1.
     """
-    with figure_style():
-        figure, axes = new_figure(2, len(runs), 4.2 * len(runs), 4.8, sharex="col", height_ratios=[1.6, 1])
-        for column, run in enumerate(runs):
-            _plot_ratios(axes[0][column], run)
-            _plot_loss(axes[1][column], run)
-        axes[0][0].set_ylabel("fraction of generations")
-        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=4)
-        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=3)
-        figure.savefig(path)
 
+    def __init__(
+        self,
+        rule: Rule,
+        train: Tensor,
+        encoding: Encoding | None = None,
+        stop: str = "both",
+        patience: int = 5,
+        seen: pd.DataFrame | None = None,
+    ) -> None:
+        if stop not in STOP_RULES:
+            raise ValueError(f"stop must be one of {', '.join(STOP_RULES)}, got {stop!r}")
+        if isinstance(patience, bool) or int(patience) != patience or patience < 1:
+            raise ValueError(f"patience must be a whole number of at least 1 evaluation, got {patience!r}")
+        self.rule, self.stop, self.patience = rule, stop, int(patience)
+        self.encoding = encoding or default_encoding(rule.shape, rule.alphabet)
+        self.evaluator = Evaluator(rule, train)
+        self._rows: list[dict[str, float]] = [] if seen is None else seen.to_dict("records")
 
-def _entries(row: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
-    """Each label once, with the first line or patch that bears it."""
-    entries: dict[str, Artist] = {}
-    for ax in row:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            entries.setdefault(str(label), handle)
-    return list(entries.values()), list(entries)
+    def see(
+        self, step: int, generated: Tensor | np.ndarray | Generations, held_out_loss: float | None = None
+    ) -> dict[str, float]:
+        """Take one evaluation.
 
+        Args:
+            step: training steps so far; later than the evaluation before.
+            generated: symbols (n, D), integers; or images, floats, which `encoding` reads; or both parts of
+                `Encoding.decode`, symbols and which of them are ambiguous.
+            held_out_loss: the model's loss on data it is not trained on, kept in the table; `stop="patience"` needs it.
 
-def _plot_ratios(ax: Axes, run: Run) -> None:
-    metrics, onsets = run.metrics, run.onsets
-    curves = (("rule_accuracy", "rule accuracy", "-", "rule"), ("memorization", "memorization", "--", "memorization"))
-    for name, label, style, meaning in () if metrics.empty else curves:  # diverged before the first evaluation
-        colour = COLOURS[meaning]
-        ax.plot(metrics["step"], metrics[name], style, color=colour, label=label)
-        ax.fill_between(metrics["step"], metrics[f"{name}_low"], metrics[f"{name}_high"], color=colour, alpha=0.2, lw=0)
-    ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
-    rule, mem = onsets["tau_rule"], onsets["tau_mem"]
-    end = run.result["steps"]
-    if not rule.censored and rule.upper < (mem.upper if not mem.censored else end):
-        ax.axvspan(rule.upper, mem.upper if not mem.censored else end, color=COLOURS["window"], alpha=0.25, lw=0,
-                   label="innovation window")  # fmt: skip
-    for onset, name, symbol in ((rule, "rule", r"$\tau_{rule}$"), (mem, "memorization", r"$\tau_{mem}$")):
-        if not onset.censored:
-            ax.axvline(onset.upper, color=COLOURS[name], lw=0.9)
-            ax.annotate(symbol, (onset.upper, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
-    config = run.config
-    ax.set_title(f"{config.model}, {config.rule}, N = {config.n_train}, seed {config.seed}", pad=16)
-    ax.set_xscale("log")
-    ax.set_ylim(-0.03, 1.03)
+        Returns:
+            The evaluation's ratios in [0, 1] with their exact 95% intervals, `_low` and `_high`: rule_accuracy,
+            memorization with its one-sided p against chance, novel_valid and others, see `Run.metrics`.
 
+        Raises:
+            ValueError: a step not after the last, no generations, or generations that do not fit the rule.
+        """
+        if self._rows and step <= self._rows[-1]["step"]:
+            raise ValueError(f"steps must increase: {step} comes after {self._rows[-1]['step']:g}")
+        generations = self._read(generated)
+        ratios = self.evaluator.metrics(generations)
+        kept = {} if held_out_loss is None else {"held_out_loss": float(held_out_loss)}
+        self._rows.append({"step": step, "n_generated": len(generations.symbols), **ratios, **kept})
+        return ratios
 
-def _plot_loss(ax: Axes, run: Run) -> None:
-    floors = loss_floors(run.config, run.rule, run.train_set, run.encoding)
-    metrics = run.metrics
-    if not metrics.empty:
-        ax.plot(metrics["step"], metrics["loss"], color=COLOURS["loss"], label="training loss")
-    ax.axhline(floors["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
-    ax.axhline(
-        floors["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of the training set"
-    )
-    ax.set_xlabel("training step")
-    ax.set_ylabel("EDM loss" if run.config.is_dit else "nats per token")
-    ax.set_ylim(bottom=0)
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per evaluation: step, n_generated, and what `see` returned."""
+        return pd.DataFrame(self._rows)
+
+    @property
+    def onsets(self) -> dict[str, Onset]:
+        """``tau_rule`` and ``tau_mem``, each in the interval (lower, upper] of training steps; censored if not seen.
+
+        See `CRITERIA` for what counts, and `find_onsets` for other criteria on `table`.
+        """
+        if not self._rows:  # nothing is known
+            return {name: Onset(np.inf, 0.0, np.inf, True) for name in ("tau_rule", "tau_mem")}
+        return clock_onsets(self.table, self.evaluator.chance, self.rule.alphabet)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the stop rule is met."""
+        if self.stop == "never" or not self._rows:
+            return False
+        if self.stop == "patience":
+            return self._evaluations_since_best() >= self.patience
+        if self.stop == "window":
+            closes = find_onsets(self.table, self.evaluator.chance, self.rule.alphabet, ("window_closes",))
+            return not closes["window_closes"].censored
+        onsets = self.onsets
+        known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
+        if self.stop == "copied":
+            table = self.table
+            return known["tau_rule"] and not detect_onset(table["step"], table["memorization"], 0.3, 2).censored
+        wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(self.stop, list(known))
+        return all(known[name] for name in wanted)
+
+    def _evaluations_since_best(self) -> int:
+        losses = self.table.get("held_out_loss", pd.Series(dtype=float)).to_numpy(float)
+        if len(losses) != len(self._rows) or np.isnan(losses).any():
+            raise ValueError("stop='patience' needs the held_out_loss of every evaluation; give it to see()")
+        return len(losses) - 1 - int(losses.argmin())
+
+    def _read(self, generated: Tensor | np.ndarray | Generations) -> Generations:
+        if isinstance(generated, tuple):
+            symbols, ambiguous = generated
+            generations = Generations(torch.as_tensor(symbols).cpu(), torch.as_tensor(ambiguous).cpu())
+        else:
+            x = torch.as_tensor(generated).detach().cpu()
+            if x.dtype.is_floating_point:
+                generations = Generations(*self.encoding.decode(x))
+            else:
+                generations = Generations(x, torch.zeros(len(x) if x.ndim else 0, dtype=torch.bool))
+        x = generations.symbols
+        if x.ndim != 2 or not len(x) or x.shape[1] != self.rule.dim or x.dtype.is_floating_point:
+            wanted = f"(n, {self.rule.dim}) with n >= 1"
+            raise ValueError(f"generated must be symbols {wanted}, or images, got {tuple(x.shape)} {x.dtype}")
+        if int(x.min()) < 0 or int(x.max()) >= self.rule.alphabet:
+            found = f"{int(x.min())}..{int(x.max())}"
+            raise ValueError(f"generated symbols must lie in 0..{self.rule.alphabet - 1}, got {found}")
+        return generations

@@ -16,7 +16,7 @@ class RunConfig:
     rule: str = "parity:6x6,G=3"
     """the rule, such as parity:6x6,G=3"""
     model: str = "dit-mini"
-    """dit- or gpt- with nano, micro, mini or small"""
+    """architecture and size: dit-, gpt- or mdm- with nano, micro, mini or small"""
     n_train: int = 4096
     """N, training samples, all different"""
     steps: int = 100_000
@@ -37,10 +37,10 @@ class RunConfig:
     """clip the gradient to this norm; 0 is off"""
     ema_halflife: float = 0.0
     """generate with weights averaged over about this many steps (EDM's half-life form); 0 is off"""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """of matrix products; weights, sums, norms and softmax stay float32. bf16 leaves both clocks where they are
-    (tests/benchmarks/results/precision_clocks.md) and is up to three times faster with AVX512-BF16, AMX or a GPU;
-    choose fp32 elsewhere"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """of matrix products; weights, sums, norms and softmax stay float32. auto: bf16 where the hardware multiplies it
+    (AVX512-BF16, AMX, Arm BF16, a GPU), three times faster, else fp32. Both clocks stay where they are
+    (tests/benchmarks/results/precision_clocks.md)"""
     compile: bool = False
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
     encoding: str | None = None
@@ -52,7 +52,12 @@ class RunConfig:
     sampler: Literal["heun", "euler", "churn"] = "heun"
     """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
     sampler_steps: int = 18
-    """DiT only: steps of a generation"""
+    """DiT, and MDM with ancestral unmasking: steps of a generation"""
+    mask_schedule: Literal["linear", "cosine"] = "linear"
+    """MDM only: how mask rates are drawn in training; the objective is the same, its noise is not"""
+    unmasking: Literal["one", "ancestral", "confidence"] = "one"
+    """MDM only: how to generate; one cell at a time in random order; in `sampler_steps` steps, each of the cells that
+    fall due; or one cell at a time, the one that the network is surest of"""
     n_eval: int = 1024
     """generations an evaluation"""
     eval_first: int = 10
@@ -61,13 +66,13 @@ class RunConfig:
     """ratio of the steps of successive evaluations"""
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
-    stop_when: Literal["never", "ruled", "memorized", "both", "copied"] = "never"
-    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has been
-    at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
+    stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window"] = "never"
+    """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
+    tau_rule is known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
-    device: str = "cpu"
-    """cpu, cuda, ..."""
+    device: str = "auto"
+    """auto: the GPU where CUDA finds one, else the CPU; or cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads; two runs of one thread beat one run of two"""
 
@@ -86,10 +91,6 @@ class RunConfig:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if self.eval_ratio <= 1:
             raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
-
-    @property
-    def is_dit(self) -> bool:
-        return self.model.startswith("dit")
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
@@ -142,9 +143,11 @@ _RANGES = [
 
 _CHOICES = {
     "schedule": ("constant", "cosine"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
-    "stop_when": ("never", "ruled", "memorized", "both", "copied"),
+    "mask_schedule": ("linear", "cosine"),
+    "unmasking": ("one", "ancestral", "confidence"),
+    "stop_when": ("never", "ruled", "memorized", "both", "copied", "window"),
     "encoding": (None, "pm1", "scalar", "onehot"),
     "compile": (True, False),
 }

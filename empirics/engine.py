@@ -10,26 +10,26 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..models import build_model
 from ..models.layers import set_precision
 from ..theory import Encoding, Rule
 from .config import RunConfig
 from .data import random_stream
-from .objectives import Batches, dit_loss, gpt_loss
+from .families import Batches, build_model, family
+from .hardware import resolve
 
 
 class Engine:
     """A model in training. Its state is `step`, the weights, their average, the optimizer's moments and `loss_sum`.
 
     Args:
-        config: the run.
+        config: the run; what it leaves to ``"auto"`` is resolved here.
         rule: the rule of its grids.
         train: training symbols (N, D).
-        encoding: of a DiT's images; None for a GPT.
+        encoding: of the images that its network sees; None where it sees symbols.
     """
 
     def __init__(self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None) -> None:
-        self.config = config
+        self.config = config = resolve(config)
         self.device = torch.device(config.device)
         on_gpu = self.device.type == "cuda"
         if on_gpu:
@@ -39,7 +39,8 @@ class Engine:
             self.model = build_model(config.model, rule, encoding).to(self.device)
         set_precision(self.model, config.precision)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema_halflife else None
-        self.batches = Batches(config, train, encoding, self.device)
+        self.family = family(config.model)
+        self.batches = Batches(self.family, config, train, encoding, self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.lr,
@@ -50,7 +51,7 @@ class Engine:
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # since the last call of `take_mean_loss`
         self.loss_steps = 0
-        loss = gpt_loss if encoding is None else partial(dit_loss, sigma_data=encoding.sigma_data)
+        loss = partial(self.family.loss, encoding=encoding)
         # CUDA graphs where there are any: at these sizes a GPU waits for its launches.
         mode = "reduce-overhead" if on_gpu else "default"
         self._loss: Callable[..., Tensor] = fuse(loss, mode) if config.compile else loss

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..models import GPT
-from ..theory import Encoding, Rule, chance_memorization, memorization_test
+from ..theory import Rule, chance_memorization, memorization_test
 from ..theory.memorization import binomial_interval
 from .data import hash_rows, occur
-from .sampling import Sampler, sample_images, sigma_schedule
-
-
-class Generations(NamedTuple):
-    """Grids that a model generated."""
-
-    symbols: Tensor  # int64 (n, D)
-    ambiguous: Tensor  # bool (n,): some cell is far from every code; never so for a GPT
+from .families import Generations
 
 
 class Evaluator:
@@ -68,35 +58,6 @@ class Evaluator:
             "ambiguous": float(generations.ambiguous.double().mean()),
             "distinct": len(hash_rows(x)) / n,
         }
-
-
-@torch.no_grad()
-def generate(
-    model: nn.Module,
-    n: int,
-    generator: torch.Generator,
-    encoding: Encoding | None = None,
-    sampler_steps: int = 18,
-    sampler: Sampler = "heun",
-) -> Generations:
-    """Let a model generate n grids.
-
-    Args:
-        model: a GPT, or a denoiser net(y, sigma).
-        n: how many.
-        generator: source of randomness, on the CPU.
-        encoding: of a denoiser's images.
-        sampler_steps, sampler: of a denoiser; see `sample_images`.
-    """
-    if isinstance(model, GPT):
-        x = model.generate(n, generator).cpu()
-        return Generations(x, torch.zeros(n, dtype=torch.bool))
-    if encoding is None:
-        raise ValueError("generating with a denoiser needs its encoding")
-    noise = torch.randn(n, encoding.channels, *encoding.shape, generator=generator)
-    place = next(model.parameters()).device
-    images = sample_images(model, noise.to(place), sigma_schedule(sampler_steps), sampler, generator)
-    return Generations(*encoding.decode(images.cpu()))
 
 
 def _ratio(name: str, count: int, trials: int) -> dict[str, float]:

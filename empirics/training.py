@@ -6,22 +6,22 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
-from tqdm import tqdm
 
-from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
+from .clocks import Clocks
 from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
-from .evaluation import Evaluator, generate
-from .objectives import BLOCK
-from .onsets import Onset, clock_onsets, detect_onset
-from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
+from .families import family
+from .families.family import BLOCK
+from .hardware import has_native_bf16, resolve, resolve_device
+from .progress import TimedBar, seconds_left
+from .runs.run import Run, environment, load_run, onset_as_json
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -56,15 +56,10 @@ def train(
         OSError: the disk is full; the earlier state is intact.
     """
     rule = build_rule(config.rule)
-    if config.model not in MODEL_NAMES:
-        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
-    encoding = resolve_encoding(config, rule)
+    encoding = family(config.model).encoding(config, rule)
     if config.n_train > rule.support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
-    try:
-        torch.empty(0, device=config.device)
-    except (RuntimeError, AssertionError) as fault:
-        raise ValueError(f"device {config.device!r} cannot be used here: {str(fault).splitlines()[0]}") from None
+    resolve_device(config.device)  # refused before anything is written
     run, fresh = _open_folder(config, Path(out), resume)
     if run.result:
         return run
@@ -72,22 +67,24 @@ def train(
     with _threads(config.threads):
         train_set = training_set(rule, config.n_train, config.seed)
         if fresh:
-            run.start(train_set)
-        engine = Engine(config, rule, train_set, encoding)
+            run.start(train_set, resolve(config))
+        resolved = _on_this_machine(run)
+        engine = Engine(resolved, rule, train_set, encoding)
         if not fresh:
             _restore(run, engine)
-        evaluator = Evaluator(rule, train_set)
+        clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=run.metrics)
         with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
-            status = _advance(run, engine, evaluator, progress, line, log)
-    onsets = _onsets(run, evaluator)
+            status = _advance(run, engine, clocks, progress, line, log)
     run.finish(
         {
             "status": status,
             "steps": engine.step,
-            "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
-            "chance": evaluator.chance,
-            "group_chance": evaluator.group_chance,
+            "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
+            "chance": clocks.evaluator.chance,
+            "group_chance": clocks.evaluator.group_chance,
             "support_size": str(rule.support_size),
+            "device": resolved.device,
+            "precision": resolved.precision,
             "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
             "environment": environment(),
         }
@@ -110,6 +107,19 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
     return run, False
 
 
+def _on_this_machine(run: Run) -> RunConfig:
+    """The config with the device and precision that the run began with."""
+    kept = run.hardware
+    try:
+        resolved = resolve(replace(run.config, **kept))
+    except ValueError:
+        raise ValueError(f"the run in {run.path} began on {kept['device']}; resume it where there is one") from None
+    if run.config.precision == "auto" and resolved.precision == "bf16" and not has_native_bf16(resolved.device):
+        slow = "bf16, which this machine emulates, ten times slower than fp32"
+        warnings.warn(f"the run in {run.path} goes on in {slow}", stacklevel=3)
+    return resolved
+
+
 def _restore(run: Run, engine: Engine) -> None:
     state, faults = run.load_state()
     for fault in faults:
@@ -122,7 +132,7 @@ def _restore(run: Run, engine: Engine) -> None:
 Log = Callable[[dict[str, float]], None]
 
 
-def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None) -> str:
+def _advance(run: Run, engine: Engine, clocks: Clocks, progress: bool, line: int, log: Log | None) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -130,9 +140,11 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
     seconds_before = float(measured["seconds"].iloc[-1]) if len(measured) else 0.0
     kept_weights = max((step for step in run.checkpoint_steps if step <= engine.step), default=0)
     started = saved = time.monotonic()
-    bar = tqdm(
+    first_step, evaluations, evaluating = engine.step, 0, 0.0  # of this call: what the time left is made of
+    bar = TimedBar(
         total=config.steps, initial=engine.step, desc=f"{config.model} {config.rule} N={config.n_train}",
         unit="step", position=line, disable=not progress, leave=False, dynamic_ncols=True, smoothing=0.1,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]",
     )  # fmt: skip
     with bar:
         while engine.step < config.steps:
@@ -143,18 +155,23 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
             if (due or step % BLOCK == 0) and not engine.finite:
                 return "diverged"
             if due:
+                began = time.monotonic()
                 loss = engine.take_mean_loss()
-                generations = generate(
-                    engine.generator_model, config.n_eval, random_stream(config.seed, "generations", step),
-                    engine.batches.encoding, config.sampler_steps, config.sampler,
-                )  # fmt: skip
-                metrics = {"step": step, "loss": loss, **evaluator.metrics(generations)}
+                stream = random_stream(config.seed, "generations", step)
+                generations = engine.family.generate(
+                    engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
+                )
+                metrics = {"step": step, "loss": loss, **clocks.see(step, generations)}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)
                 if log is not None:
                     log(metrics)
+                now = time.monotonic()
+                evaluations, evaluating = evaluations + 1, evaluating + now - began
+                per_step = (now - started - evaluating) / (step - first_step)
+                bar.seconds_left = seconds_left(config, step, per_step, evaluating / evaluations)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
-                done = step == config.steps or _may_stop(config.stop_when, run.metrics, _onsets(run, evaluator))
+                done = step == config.steps or clocks.should_stop
                 if done or step >= config.checkpoint_ratio * kept_weights:
                     run.save_weights(engine.generator_model, step)
                     kept_weights = step
@@ -164,22 +181,6 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
     return "finished"  # resumed after its last step
-
-
-def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
-    metrics = run.metrics
-    if metrics.empty:  # diverged before the first evaluation: nothing is known
-        unknown = Onset(float("inf"), 0.0, float("inf"), True)
-        return {"tau_rule": unknown, "tau_mem": unknown}
-    return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet)
-
-
-def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -> bool:
-    if stop_when == "copied":
-        copies = detect_onset(metrics["step"], metrics["memorization"], 0.3, patience=2)
-        return not (copies.censored or onsets["tau_rule"].censored)
-    wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
-    return bool(wanted) and not any(onsets[name].censored for name in wanted)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The networks: DiT with EDM preconditioning, and GPT. Imports torch alone."""
+"""The networks: DiT with EDM preconditioning, GPT, and the masked transformer. Imports torch alone."""
 
 import lazy_loader
 

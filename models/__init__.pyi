@@ -1,7 +1,6 @@
-from .build import MODEL_NAMES as MODEL_NAMES
-from .build import build_model as build_model
 from .dit import DiT as DiT
 from .edm import EDM as EDM
 from .gpt import GPT as GPT
 from .layers import SIZES as SIZES
 from .layers import Size as Size
+from .masked import MaskedTransformer as MaskedTransformer

@@ -65,7 +65,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm causal self-attention and feed-forward."""
+    """Pre-norm self-attention, causal by its mask, and feed-forward."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(size.width)
         self.mlp = FeedForward(size.width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.out(attend(self.qkv(self.norm1(x)), self.heads, mask))
         return x + self.mlp(self.norm2(x))
 

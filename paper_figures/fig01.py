@@ -16,7 +16,8 @@ from matplotlib.patches import Rectangle
 
 from ..empirics import Run, RunConfig
 from ..empirics.data import training_set
-from ..empirics.evaluation import Evaluator, Generations
+from ..empirics.evaluation import Evaluator
+from ..empirics.families import Generations
 from ..empirics.style import COLOURS
 from ..theory import rule
 from .catalogue import all_group_sizes, parity

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
-from ..empirics.objectives import loss_floors
+from ..empirics.families import families
 from ..empirics.probes.phases import outer_legend
 from ..empirics.style import COLOURS
 from .catalogue import matched
@@ -43,7 +43,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     floors = []
     for number in table.loc[table["shown"], "run"]:
         run = runs[number]
-        floors.append({"run": number, **loss_floors(run.config, run.rule, run.train_set, run.encoding)})
+        floors.append({"run": number, **run.floors})
     return {
         "runs": table,
         "evaluations": evaluations_table(runs, (*COLUMNS, "loss")),
@@ -131,7 +131,7 @@ def _draw_loss(ax: Axes, shown: pd.DataFrame, floors: pd.DataFrame) -> None:
     mean = floors[floors["run"].isin(shown["run"])].mean()
     ax.axhline(mean["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
     ax.axhline(mean["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of training set")
-    ax.set_ylabel("EDM loss" if shown["architecture"].iloc[0] == "dit" else "nats per token")
+    ax.set_ylabel(families()[shown["architecture"].iloc[0]].loss_label)
     ax.set_ylim(bottom=0)
 
 

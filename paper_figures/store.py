@@ -43,14 +43,15 @@ def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, co
 
 
 def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: Any) -> None:
-    """Write `provenance.json`: command, the runs' number, configs and training time, versions, and further facts."""
+    """Write `provenance.json`: command, runs, their configs, time, device and precision, versions, further facts."""
     record: dict[str, Any] = {
         "command": command,
         "runs": len(runs),
         "training_seconds": round(sum(float(run.result["seconds"]) for run in runs)),
         **facts,
+        "hardware": [dict(kind) for kind in dict.fromkeys(tuple(run.hardware.items()) for run in runs)],
         **environment(),
-        "configs": [_changed_fields(run.config) for run in runs],
+        "configs": [changed_fields(run.config) for run in runs],
     }
     (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
 
@@ -72,6 +73,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "provenance.json").read_text()))
 
 
-def _changed_fields(config: RunConfig) -> dict[str, Any]:
+def changed_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields of a config that differ from the defaults."""
     default = RunConfig().to_dict()
     return {name: value for name, value in config.to_dict().items() if value != default[name]}

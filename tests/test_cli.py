@@ -119,7 +119,7 @@ def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
     ("arguments", "told"),
     [
         (["run", "--lr", "abc"], "--lr: could not convert string to float: 'abc'"),
-        (["run", "--precision", "fp64"], "Expected one of ('fp32', 'bf16')"),
+        (["run", "--precision", "fp64"], "Expected one of ('auto', 'fp32', 'bf16')"),
         (["nonsense"], "nonsense"),
         ([], "Expected one of {run, sweep,"),
         (["baseline"], "the rule, such as parity:6x6,G=3"),

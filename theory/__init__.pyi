@@ -1,4 +1,5 @@
 from .automaton import LayeredAutomaton as LayeredAutomaton
+from .cnf import rule_from_cnf as rule_from_cnf
 from .condensation import condensation_sigma as condensation_sigma
 from .condensation import mutual_information as mutual_information
 from .denoiser import OptimalDenoiser as OptimalDenoiser
@@ -6,6 +7,8 @@ from .derivations import derive as derive
 from .dsm import dsm_loss as dsm_loss
 from .empirical import EmpiricalLaw as EmpiricalLaw
 from .encodings import Encoding as Encoding
+from .explicit import rule_from_grids as rule_from_grids
+from .explicit import rule_from_validity as rule_from_validity
 from .exposition import Derivation as Derivation
 from .law import Law as Law
 from .law import Rule as Rule

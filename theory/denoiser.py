@@ -31,7 +31,7 @@ class OptimalDenoiser:
             raise ValueError(f"{encoding} does not fit a law of {law.dim} cells and {law.alphabet} symbols")
         self.law = law
         self.encoding = encoding
-        self._spins = law.alphabet == 2 and encoding.channels == 1  # codes -1 and +1
+        self._spins = encoding.is_spins
 
     def __call__(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """The posterior mean of the encoded configuration.

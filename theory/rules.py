@@ -21,11 +21,18 @@ class Family(NamedTuple):
     example: str  # a complete spec, shown in error messages
 
 
+MOST_CELLS = 2**20
+"""Cells of the largest grid that a spec may ask for."""
+
+LONGEST_SPEC = 10_000
+"""Characters of the longest spec; 900 counts take 3,500."""
+
+
 def rule(spec: str) -> Rule:
     """Build a rule from its spec, such as ``parity:6x6,G=3``.
 
     Args:
-        spec: ``name:grid`` or ``name:grid,KEY=VALUE``.
+        spec: ``name:grid`` or ``name:grid,KEY=VALUE``; the grid has at most 2^20 cells.
 
     Returns:
         The rule, whose ``spec`` builds it again.
@@ -33,44 +40,66 @@ def rule(spec: str) -> Rule:
     Raises:
         ValueError: an unknown name or an impossible grid or option; the message names the known rules and the fault.
     """
-    name, _, rest = spec.strip().partition(":")
+    if not isinstance(spec, str):
+        raise ValueError(f"a rule is named by a text such as 'parity:6x6,G=3', got {type(spec).__name__}")
+    if len(spec) > LONGEST_SPEC:
+        raise ValueError(f"a rule's spec has at most {LONGEST_SPEC:,} characters, got {len(spec):,}: {spec[:40]!r}...")
+    name, colon, rest = spec.strip().partition(":")
     if name not in _FAMILIES:
-        known = ", ".join(family.example for family in _FAMILIES.values())
-        raise ValueError(f"unknown rule {name!r} in {spec!r}; known rules: {known}")
+        known = ", ".join(own if isinstance(entry, Rule) else entry.example for own, entry in _FAMILIES.items())
+        raise ValueError(
+            f"unknown rule {_short(name)!r} in {_short(spec)!r}; known rules: {known}; to add one of your own call "
+            "tc.register_rule(name, rule), with a rule from tc.rule_from_grids, tc.rule_from_cnf, "
+            "tc.rule_from_validity or a class"
+        )
     family = _FAMILIES[name]
+    if isinstance(family, Rule):
+        if colon:
+            raise ValueError(
+                f"rule {_short(spec)!r}: {name!r} is one rule, of one grid; leave out {_short(':' + rest)!r}"
+            )
+        return family
     grid, *pairs = rest.split(",")
     try:
+        _check_size(grid)
         options: Options = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals or not value or key in options:
-                raise ValueError(f"{pair!r} is not a single KEY=VALUE")
+                raise ValueError(f"{_short(pair)!r} is not a single KEY=VALUE")
             options[key] = value
         return family.build(grid, options)
     except ValueError as fault:
-        raise ValueError(f"rule {spec!r}: {fault} (example: {family.example})") from None
+        raise ValueError(f"rule {_short(spec)!r}: {fault} (example: {family.example})") from None
 
 
-def register_rule(name: str, family: Family) -> None:
-    """Make `rule` understand specs that begin with ``name:``, for rules of your own.
+def register_rule(name: str, family: Family | Rule) -> None:
+    """Make `rule` understand specs that begin with ``name:``, or the one spec ``name``, for rules of your own.
 
     Args:
         name: what the specs begin with.
-        family: how to build them, and an example of their spec.
+        family: how to build them, and an example of their spec; or one rule, whose spec becomes the name.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or is no plain word; neither a family nor a rule.
     """
+    if not isinstance(name, str) or not name or set(name) & set(":,= ") or not name.isprintable() or len(name) > 100:
+        raise ValueError(f"a rule's name is a word without blanks, colons, commas and equal signs, got {name!r}")
     if name in _FAMILIES:
         raise ValueError(f"a rule named {name!r} exists already")
+    if not isinstance(family, Family | Rule):
+        raise ValueError(f"register_rule takes a Family or a Rule, got {type(family).__name__}")
+    if isinstance(family, Rule):
+        family.spec = name
     _FAMILIES[name] = family
 
 
 def parse_grid(text: str) -> tuple[int, int]:
-    """(H, W) from ``HxW``; ValueError otherwise."""
+    """(H, W) from ``HxW``; ValueError otherwise, or for more than 2^20 cells."""
     height, cross, width = text.partition("x")
-    if not cross or not height.isdecimal() or not width.isdecimal() or int(height) < 1 or int(width) < 1:
-        raise ValueError(f"the grid must read HEIGHTxWIDTH, such as 6x6, got {text!r}")
+    if not cross or not height.isdecimal() or not width.isdecimal() or not height.strip("0") or not width.strip("0"):
+        raise ValueError(f"the grid must read HEIGHTxWIDTH, such as 6x6, got {_short(text)!r}")
+    _check_size(text)
     return int(height), int(width)
 
 
@@ -84,10 +113,33 @@ def parse_options(options: Options, *wanted: str) -> list[str]:
 
 
 def parse_int(key: str, text: str) -> int:
-    """A non-negative integer; ValueError names the option."""
+    """A non-negative integer, at most 2^20 as no count of cells exceeds it; ValueError names the option."""
     if not text.isdecimal():
-        raise ValueError(f"{key} must be a non-negative integer, got {text!r}")
-    return int(text)
+        raise ValueError(f"{key} must be a non-negative integer, got {_short(text)!r}")
+    return _at_most(key, text, MOST_CELLS)
+
+
+def _at_most(what: str, text: str, most: int) -> int:
+    """The number in a text of digits, unless it is larger; digits are counted first, for reading many takes long."""
+    digits = text.lstrip("0")
+    if len(digits) > len(str(most)) or int(digits or "0") > most:
+        raise ValueError(f"{what} must be at most {most:,}, got {_short(text)}")
+    return int(digits or "0")
+
+
+def _check_size(grid: str) -> None:
+    """ValueError where a grid HEIGHTxWIDTH has more than 2^20 cells, before anything is built from it."""
+    sides = grid.strip().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        return  # a family of one's own may write its grids in another way
+    height, width = (_at_most("a side of the grid", side, MOST_CELLS) for side in sides)
+    if height * width > MOST_CELLS:
+        raise ValueError(f"a grid has at most {MOST_CELLS:,} cells, got {height} x {width} = {height * width:,}")
+
+
+def _short(text: str) -> str:
+    """A text cut to a line's length."""
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
 
 
 def _parity(grid: str, options: Options) -> Rule:
@@ -129,11 +181,11 @@ def _sudoku(grid: str, options: Options) -> Rule:
 
 def _parse_side(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"the side must be an integer, such as 6, got {text!r}")
-    return int(text)
+        raise ValueError(f"the side must be an integer, such as 6, got {_short(text)!r}")
+    return _at_most("the side", text, MOST_CELLS)
 
 
-_FAMILIES: dict[str, Family] = {
+_FAMILIES: dict[str, Family | Rule] = {
     "parity": Family(_parity, "parity:6x6,G=3"),
     "exact-k": Family(_counts("exact-k", per_row=False, several=False), "exact-k:6x6,K=12"),
     "row-k": Family(_counts("row-k", per_row=True, several=False), "row-k:6x6,K=3"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from .networks import answer, evaluation_mode, shown, tensor_in, weight_of
 from .schedules import Schedule
 
 Prediction = Literal["noise", "data", "velocity", "flow", "score"]
@@ -50,27 +50,30 @@ class NetworkDenoiser:
             raise ValueError(f"sigma must be a number or have shape ({len(y)},), got shape {tuple(levels.shape)}")
         levels = self.schedule.check(levels.reshape(-1).expand(len(y)))
         t = self.schedule.time(levels)
+        work = y.to(torch.promote_types(y.dtype, torch.float32))
         if self.timesteps == "fractional":
-            return self._denoised(y, t, t.to(y.dtype), levels)
-        assert self.schedule.steps is not None
-        below = t.floor().clamp(0, self.schedule.steps - 2)
-        before, after = (self._denoised(y, k, k.long(), self.schedule.sigma(k)) for k in (below, below + 1))
-        return torch.lerp(before, after, _images((t - below).to(y.dtype), y))
+            return self._denoised(work, t, t.to(work.dtype), levels).to(y.dtype)
+        below, above = self.schedule.neighbours(t)
+        before, after = (self._denoised(work, k, k.long(), self.schedule.sigma(k)) for k in (below, above))
+        share = ((t - below) / (above - below)).to(work.dtype)
+        return torch.lerp(before, after, _images(share, y)).to(y.dtype)
 
     def _denoised(self, y: Tensor, t: Tensor, timestep: Tensor, sigma: Tensor) -> Tensor:
         """The estimate at times t (B,), whose noise levels are sigma; timestep is what the network is told."""
         z = _images(self.schedule.signal(t).to(y.dtype), y) * y
-        weight = next(self.network.parameters(), None) if isinstance(self.network, nn.Module) else None
+        weight = weight_of(self.network)
+        dtypes = [z.dtype]
         if weight is not None:
-            z = z.to(weight)
-            if timestep.is_floating_point():  # half precision would round 999 to 1000
-                timestep = timestep.to(torch.promote_types(torch.float32, weight.dtype))
-            timestep = timestep.to(weight.device)
+            z, timestep = z.to(weight.device), timestep.to(weight.device)
+            own = isinstance(self.network, nn.Module)  # a function around a module may convert its input
+            dtypes = [weight.dtype] if own else [z.dtype, weight.dtype]
         with evaluation_mode(self.network):
-            output = self.network(z, timestep)
+            output = tensor_in(answer(self.network, z, timestep, dtypes), tuple(y.shape))
         if not isinstance(output, Tensor) or output.shape != y.shape:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"the network must return a tensor like its input, {tuple(y.shape)}, got {shape}")
+            raise ValueError(
+                f"the network must return a tensor like its input, {tuple(y.shape)}, alone or in a tuple, dict or "
+                f"dataclass; got {shown(output)}"
+            )
         skip, scale = (_images(c.to(y.dtype), y) for c in self._coefficients(t, sigma))
         return skip * y + scale * output.to(y)
 
@@ -113,13 +116,14 @@ def as_denoiser(
     score      grad_z log p_t(z)                   (z + s^2 F) / a                Song et al., 2021; Efron, 2011
     ========== =================================== ============================== ================================
 
-    A torch module gets its input on the device and in the dtype of its weights, is called in evaluation mode, and is
-    left in the mode it was in. Gradients reach y and the weights.
+    A torch module, also inside a compiled, data-parallel or other wrapper, gets its input on the device and in the
+    dtype of its weights, is called in evaluation mode, and is left in the mode it was in. Gradients reach y and the
+    weights.
 
     Args:
         network: any callable network(z, t), z like y and t (B,) floating or, for integer timesteps, int64; returns a
-            tensor like z. One that wants another time, such as 1000 t or a class label, is wrapped:
-            ``lambda z, t: net(z, 1000 * t)``.
+            tensor like z, or a tuple, dict or dataclass that holds one. One that wants another time, such as 1000 t, or
+            a class label, is wrapped: ``lambda z, t: net(z, 1000 * t)``.
         predicts: what the output estimates.
         schedule: how z is noised.
         timesteps: for a discrete schedule. ``"fractional"``: the network takes real-valued timesteps (sinusoidal
@@ -139,24 +143,11 @@ def as_denoiser(
         raise ValueError(f"predicts must be one of {', '.join(get_args(Prediction))}, got {predicts!r}")
     if timesteps not in get_args(Timesteps):
         raise ValueError(f"timesteps must be 'fractional' or 'integer', got {timesteps!r}")
-    if timesteps == "integer" and schedule.steps is None:
+    if timesteps == "integer" and schedule.timesteps is None:
         raise ValueError("integer timesteps need a discrete schedule, such as Schedule.from_alphas_cumprod")
-    if predicts == "flow" and schedule.steps is not None:
+    if predicts == "flow" and schedule.timesteps is not None:
         raise ValueError("a flow dz/dt needs a schedule in continuous time, such as Schedule.flow")
     return NetworkDenoiser(network, predicts, schedule, timesteps)
-
-
-@contextmanager
-def evaluation_mode(network: object) -> Iterator[None]:
-    """Switch a module's dropout and the like off, and afterwards back to just what it was; no-op for other objects."""
-    training = [m for m in network.modules() if m.training] if isinstance(network, nn.Module) else []
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _value_and_rate(curve: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...theory import Encoding, OptimalDenoiser
 from ...theory.dsm import Denoiser, check_sigmas
+from .codes import warn_of_other_codes
 from .coordinate import line_position, nearest, ratio_and_error
+from .networks import answer, evaluation_mode, shown, tensor_in, weight_of
 
 Samples = Tensor | Mapping[str, Tensor]
 
@@ -33,12 +35,15 @@ def compare_denoisers(
     All of them see the same images y = e(x) + sigma noise. The scores are (D(y, sigma) - y) / sigma^2.
 
     Args:
-        net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,), which returns denoised images.
-        references: denoisers by name. Exact ones (`OptimalDenoiser`) are evaluated in float64, others as the net.
-            The memorization coordinate runs from the one named ``population`` (0) to the one named ``empirical`` (1).
+        net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,), which returns denoised images, alone or
+            in a tuple, dict or dataclass. A module is called in evaluation mode.
+        references: denoisers by name. Exact ones (`OptimalDenoiser`) are evaluated in float64, with the codes of the
+            images; others as the net. The memorization coordinate runs from the one named ``population`` (0) to the one
+            named ``empirical`` (1).
         x: clean symbols (N, D), or several such by split name, such as train, held-out and cube.
         sigmas: noise standard deviations, in data units.
-        encoding: how symbols become images; by default that of the first of net and references that has one.
+        encoding: how symbols become images, in the codes that the net was trained on; by default that of the first of
+            net and references that has one. A UserWarning tells where the net seems to know other codes.
         n_noise: noise draws for each sample; every sigma sees the same draws.
         generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
         dtype: of the images that the net gets, float32 or float64.
@@ -60,10 +65,14 @@ def compare_denoisers(
 
     Raises:
         ValueError: symbols, sigmas, encoding or dtype that do not fit; no reference; a denoiser that returns another
-            shape than it was given.
+            shape than it was given, or has an encoding with other codes.
     """
     splits = check_splits(x)
     encoding = encoding or _find_encoding(net, references)
+    net = _with_codes(net, encoding, "net")
+    references = {name: _with_codes(denoiser, encoding, name) for name, denoiser in references.items()}
+    if not isinstance(net, OptimalDenoiser):
+        warn_of_other_codes(lambda y, sigma: _call(net, y, sigma), next(iter(splits.values())), encoding, dtype)
     batches = noisy_batches(references, splits, sigmas, encoding, n_noise, generator, dtype, batch_size)
     return compare_on(net, batches, splits, sigmas)
 
@@ -198,24 +207,40 @@ def check_splits(x: Samples) -> dict[str, Tensor]:
             or symbols.ndim != 2 or len(symbols) == 0
         ):  # fmt: skip
             what = (tuple(symbols.shape), symbols.dtype) if isinstance(symbols, Tensor) else type(symbols).__name__
-            raise ValueError(f"split {name!r} must hold integer symbols (N, D) with N >= 1, got {what}")
+            raise ValueError(
+                f"split {name!r} must hold integer symbols (N, D) with N >= 1, got {what}; Encoding.decode turns "
+                "images into symbols"
+            )
     return splits
 
 
 def _call(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
     """The denoised images in float64 on the CPU, computed where the denoiser lives."""
-    parameter = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
-    given = y.double() if isinstance(denoiser, OptimalDenoiser) else y
-    given = given if parameter is None else given.to(parameter.device)
-    denoised = denoiser(given, given.new_full((len(given),), sigma))
-    if not isinstance(denoised, Tensor) or denoised.shape != y.shape:
-        what = tuple(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
-        raise ValueError(f"a denoiser must return images like it was given, {tuple(y.shape)}, got {what}")
-    return denoised.double().cpu()
+    if isinstance(denoiser, OptimalDenoiser):
+        output: object = denoiser(y.double(), y.new_full((len(y),), sigma, dtype=torch.float64))
+    else:
+        weight = weight_of(denoiser)
+        given = y if weight is None else y.to(weight.device)
+        dtypes = [y.dtype] if weight is None else list(dict.fromkeys([y.dtype, weight.dtype]))
+        with evaluation_mode(denoiser):
+            output = tensor_in(answer(denoiser, given, given.new_full((len(y),), sigma), dtypes), tuple(y.shape))
+    if not isinstance(output, Tensor) or output.shape != y.shape:
+        raise ValueError(f"a denoiser must return images like it was given, {tuple(y.shape)}, got {shown(output)}")
+    return output.double().cpu()
+
+
+def _with_codes(denoiser: Denoiser, encoding: Encoding, name: str) -> Denoiser:
+    """The denoiser for images with these codes: an exact one made for others is made again."""
+    own = getattr(denoiser, "encoding", None)
+    if not isinstance(own, Encoding) or own.same_codes(encoding):
+        return denoiser
+    if isinstance(denoiser, OptimalDenoiser):
+        return OptimalDenoiser(denoiser.law, encoding)
+    raise ValueError(f"{name} denoises images of {own}, and is to be shown images of {encoding}; give one encoding")
 
 
 def _find_encoding(net: Denoiser, references: Mapping[str, Denoiser]) -> Encoding:
     for denoiser in (net, *references.values()):
         if isinstance(encoding := getattr(denoiser, "encoding", None), Encoding):
             return encoding
-    raise ValueError("no denoiser here has an encoding; give encoding=Encoding(shape, alphabet, kind)")
+    raise ValueError("no denoiser here has an encoding; give encoding=Encoding(shape, alphabet, codes)")

@@ -50,7 +50,7 @@ def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
     Raises:
         ValueError: a table of another kind of run.
     """
-    place = "sigma" if run.encoding is not None else "position"
+    place = run.family.place
     if place not in table.columns:
         raise ValueError(f"the table has no column {place!r}: it is not of a {run.config.model} run")
     with figure_style():

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adapters import evaluation_mode
+from .causality import check_causal
+from .networks import evaluation_mode, objects_within, shown, takes, tensor_in
 
 CHUNK = 2**26  # most logits held at once: vocabularies run to 1e5 and more
 
@@ -54,22 +55,32 @@ class CausalLanguageModel:
 
     def _logits(self, x: Tensor) -> Iterator[Tensor]:
         """Logits over the whole vocabulary (b, D, V), on the model's device, for parts of the batch."""
-        symbols, config = self.symbol_token_ids, self.model.config
+        symbols, inner = self.symbol_token_ids, _configured(self.model)
         if not isinstance(x, Tensor) or x.dtype.is_floating_point or x.ndim != 2 or not x.numel():
             what = (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"x must hold integer symbols (B, D), got {what}")
         if int(x.min()) < 0 or int(x.max()) >= len(symbols):
             raise ValueError(f"symbols must lie in 0..{len(symbols) - 1}, got {int(x.min())}..{int(x.max())}")
-        context = getattr(config, "max_position_embeddings", None) or x.shape[1]
+        context = _context(inner) or x.shape[1]
         if x.shape[1] > context:
             raise ValueError(f"grids of {x.shape[1]} cells do not fit the model's context of {context} tokens")
         tokens = symbols.to(x.device)[x.long()]
-        tokens = torch.cat([tokens.new_full((len(x), 1), self.bos_token_id), tokens[:, :-1]], 1).to(self.model.device)
-        for part in tokens.split(max(1, CHUNK // (x.shape[1] * _vocabulary(self.model)))):
+        tokens = torch.cat([tokens.new_full((len(x), 1), self.bos_token_id), tokens[:, :-1]], 1).to(inner.device)
+        vocabulary = _vocabulary(inner)
+        for part in tokens.split(max(1, CHUNK // (x.shape[1] * vocabulary))):
+            # An explicit mask: a symbol may be the model's pad token, at which some models warn without one.
+            options = {"attention_mask": torch.ones_like(part), "use_cache": False}
+            options = {name: value for name, value in options.items() if takes(self.model, part, **{name: value})}
             with evaluation_mode(self.model):
-                # An explicit mask: a symbol may be the model's pad token, at which some models warn without one.
-                output = self.model(input_ids=part, attention_mask=torch.ones_like(part), use_cache=False)
-            yield output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+                named = takes(self.model, input_ids=part)
+                output = self.model(input_ids=part, **options) if named else self.model(part, **options)
+            logits = tensor_in(output, (*part.shape, vocabulary))
+            if not isinstance(logits, Tensor) or logits.shape[:2] != part.shape or logits.ndim != 3:
+                raise ValueError(
+                    f"the model must return logits {(*part.shape, vocabulary)}, alone or in an output with logits; got "
+                    f"{shown(logits)}"
+                )
+            yield logits if logits.dtype == torch.float64 else logits.float()
 
 
 def huggingface_next_token(
@@ -83,7 +94,8 @@ def huggingface_next_token(
     is left in the mode it was in. Large vocabularies are run in parts of the batch.
 
     Args:
-        model: a causal language model of ``transformers``, 4.46 or newer (any that a class ``...ForCausalLM`` holds).
+        model: a causal language model of ``transformers``, 4.46 or newer (any that a class ``...ForCausalLM`` holds),
+            also compiled, in ``DataParallel``, or in a wrapper of your own that is called with tokens (B, D).
         symbol_token_ids: the token of each symbol 0..Q-1, Q at least 2, all different.
         bos_token_id: the token before the first cell; by default that of ``model.config``.
 
@@ -95,30 +107,45 @@ def huggingface_next_token(
             predictions change with later tokens (a masked language model).
     """
     symbols = torch.as_tensor(symbol_token_ids)
-    vocabulary = _vocabulary(model)
+    inner = _configured(model)
+    vocabulary = _vocabulary(inner)
     if symbols.ndim != 1 or symbols.dtype.is_floating_point or len(symbols) < 2 or len(symbols.unique()) < len(symbols):
         raise ValueError(f"symbol_token_ids must be at least 2 different integers, got {symbols.tolist()}")
-    bos = model.config.bos_token_id if bos_token_id is None else bos_token_id
-    if bos is None:
-        raise ValueError("the model's config names no begin token; give bos_token_id")
-    for token in (*symbols.tolist(), bos):
+    for token in symbols.tolist():
         if not 0 <= token < vocabulary:
             raise ValueError(f"token {token} lies outside the model's vocabulary, 0..{vocabulary - 1}")
-    if getattr(model.config, "is_encoder_decoder", False):
+    bos = inner.config.bos_token_id if bos_token_id is None else bos_token_id
+    if bos is None:
+        raise ValueError("the model's config names no begin token; give bos_token_id")
+    if not 0 <= bos < vocabulary:
+        origin = "of the model's config " if bos_token_id is None else ""
+        raise ValueError(
+            f"the begin token {bos} {origin}lies outside the model's vocabulary, 0..{vocabulary - 1}; give "
+            "bos_token_id, the token that stood before the first cell in training"
+        )
+    if getattr(inner.config, "is_encoder_decoder", False):
         raise ValueError("an encoder-decoder model is not a causal language model")
     adapted = CausalLanguageModel(model, int(bos), symbols.long().cpu())
-    _check_causal(adapted)
+    # three cells: one to ask for, one before it and one after it
+    check_causal(adapted, torch.zeros(1, min(3, _context(inner) or 3), dtype=torch.int64), len(symbols), inner.dtype)
     return adapted
+
+
+def _configured(model: Any) -> Any:
+    """The model of ``transformers`` that a model is or holds: it knows vocabulary, begin token, context and device."""
+    for thing in objects_within(model):
+        if hasattr(getattr(thing, "config", None), "get_text_config") and hasattr(thing, "device"):
+            return thing
+    raise ValueError(
+        f"found no model of transformers, with its config, in {type(model).__name__}; compare_next_token takes any "
+        "callable that returns logits (B, D, Q)"
+    )
+
+
+def _context(model: Any) -> int | None:
+    """The most tokens that a model takes; None where its config sets no bound."""
+    return getattr(model.config, "max_position_embeddings", None)
 
 
 def _vocabulary(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
-
-
-@torch.no_grad()
-def _check_causal(adapted: CausalLanguageModel) -> None:
-    """A model that sees the symbol it is asked for would look perfect: refuse it."""
-    first, second = adapted(torch.tensor([[0, 0], [1, 0]]))[:, 0]
-    rounding = torch.finfo(adapted.model.dtype).eps ** 0.5
-    if float((first - second).abs().max()) > rounding * float(first.abs().max()):
-        raise ValueError("the model's prediction at a cell changes with later cells; it is not a causal language model")

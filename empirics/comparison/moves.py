@@ -111,7 +111,7 @@ def condensation_check(run: Run, table: pd.DataFrame, step: int | None = None) -
         ValueError: the table is not of a DiT, has no such step or splits, or fewer than 3 `telling` sigmas;
             N too small or too large for a condensation scale, see `condensation_sigma`.
     """
-    if _place(table) != "sigma" or run.encoding is None:
+    if _place(table) != "sigma":
         raise ValueError("the condensation scale is a noise level: it needs the table of a DiT")
     step = int(table["step"].max()) if step is None else step
     train, held_out = (

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
-from ...theory import OptimalDenoiser
-from ...theory.dsm import check_sigmas
-from ..data import random_stream
+from ..families import families
 from ..runs.run import Run
-from .denoisers import compare_on, noisy_batches
 from .splits import comparison_splits, reference_laws
-from .tokens import compare_tokens_on, token_laws
-
-SIGMAS = tuple(0.2 * 2 ** (k / 2) for k in range(11))
-"""Default noise levels, in units of the encoding's sigma_data: 0.2 to 6.4 in steps of sqrt 2."""
 
 
 def compare_over_training(
@@ -26,7 +18,7 @@ def compare_over_training(
     sigmas: Sequence[float] | Tensor | None = None,
     steps: Sequence[int] | None = None,
     n_samples: int = 128,
-    n_noise: int = 2,
+    n_noise: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """`compare_denoisers` or `compare_next_token` for the checkpoints of a run, all on the same samples and noise.
@@ -41,7 +33,7 @@ def compare_over_training(
             sigma_data.
         steps: checkpoints to compare; by default all that are kept.
         n_samples: samples a split, at most.
-        n_noise: DiT only: noise draws a sample.
+        n_noise: DiT only: noise draws a sample, by default 2.
         progress: show a progress bar.
 
     Returns:
@@ -56,21 +48,13 @@ def compare_over_training(
     if not wanted or not set(wanted) <= set(kept):
         missing = [step for step in wanted if step not in kept]
         raise ValueError(f"{run.path} keeps no weights{f' of step {missing[0]}' if missing else ''}; kept are {kept}")
-    encoding = run.encoding
-    if encoding is None and sigmas is not None:
-        raise ValueError("sigmas are for a DiT; a GPT is compared by position, leave them out")
+    options = {name: value for name, value in (("sigmas", sigmas), ("n_noise", n_noise)) if value is not None}
+    for name in options:
+        if name not in run.family.compare_options:
+            able = " or ".join(kind.title for kind in families().values() if name in kind.compare_options)
+            raise ValueError(f"{name} are for a {able}; leave them out for {run.config.model}")
     splits, laws = comparison_splits(run, n_samples), reference_laws(run)
     bar: Iterable[int] = tqdm(wanted, desc="checkpoints", unit="checkpoint", disable=not progress, leave=False)
-    if encoding is None:
-        del splits["cube"]
-        probs = token_laws(laws, splits)
-        tables = {step: compare_tokens_on(run.model(step), splits, probs) for step in bar}
-    else:
-        levels = check_sigmas([encoding.sigma_data * s for s in SIGMAS] if sigmas is None else sigmas)
-        references = {name: OptimalDenoiser(law, encoding) for name, law in laws.items()}
-        noise = random_stream(run.config.seed, "comparison noise")
-        calls = n_noise * len(levels) * sum(math.ceil(len(x) / 1024) for x in splits.values())
-        drawn = noisy_batches(references, splits, levels, encoding, n_noise, noise)
-        batches = list(tqdm(drawn, desc="references", total=calls, disable=not progress, leave=False))
-        tables = {step: compare_on(run.model(step), batches, splits, levels) for step in bar}
+    models = ((step, run.model(step)) for step in bar)
+    tables = run.family.compare(models, laws, splits, run.config, run.encoding, progress, **options)
     return pd.concat(tables, names=["step", None]).reset_index("step").reset_index(drop=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 Curve = Callable[[Tensor], Tensor]
 
+ZERO_SNR = 2.0**-23  # a last signal^2 of at most this stands for 0: diffusers writes 2^-24, to keep sigma finite
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -26,14 +28,14 @@ class Schedule:
         noise: sigma(t), the standard deviation of the noise, likewise.
         time: the t at which noise(t) / signal(t) is the given sigma, elementwise in float64.
         sigma_range: lowest and highest sigma that the schedule reaches.
-        steps: number of training timesteps 0 .. steps-1 of a discrete table; None where time is continuous.
+        timesteps: float64, ascending: the training timesteps of a discrete table; None where time is continuous.
     """
 
     signal: Curve
     noise: Curve
     time: Curve
     sigma_range: tuple[float, float]
-    steps: int | None = None
+    timesteps: Tensor | None = None
 
     @classmethod
     def edm(cls) -> Schedule:
@@ -110,44 +112,41 @@ class Schedule:
     def from_alphas_cumprod(cls, alphas_cumprod: Tensor | Sequence[float]) -> Schedule:
         """The discrete table of DDPM: signal^2 at timesteps 0 .. T-1, noise^2 = 1 - signal^2 (Ho et al., 2020).
 
-        Between timesteps log sigma, half the negative log signal-to-noise ratio, is linear in t.
+        Between timesteps log sigma, half the negative log signal-to-noise ratio, is linear in t. Left out are the
+        timesteps that have no noise level of their own: a first signal^2 of 1, without noise; a last one of 0 (zero
+        terminal signal-to-noise), which no finite sigma reaches, or the 2^-24 that stands for it; and the later ones
+        of those that rounding made equal. The others keep their numbers.
 
         Args:
-            alphas_cumprod: (T,), T at least 2, strictly decreasing within (0, 1). A last entry of 0 (zero terminal
-                signal-to-noise) is left out: no finite sigma reaches it.
+            alphas_cumprod: (T,), decreasing within [0, 1], at least two different values within (0, 1).
 
         Raises:
             ValueError: any other table.
         """
         table = torch.as_tensor(alphas_cumprod, dtype=torch.float64).detach().cpu()
-        if table.ndim == 1 and len(table) and float(table[-1]) == 0:
-            table = table[:-1]
-        if table.ndim != 1 or len(table) < 2 or not bool((table.diff() < 0).all()) or not 0 < table[-1] < table[0] < 1:
-            raise ValueError(
-                "alphas_cumprod must hold at least 2 strictly decreasing values within (0, 1), one for each training "
-                f"timestep, got shape {tuple(table.shape)} from {table.max():.6g} to {table.min():.6g}"
-                if table.numel()
-                else "alphas_cumprod is empty"
-            )
-        logs = (torch.log1p(-table) - table.log()) / 2  # log sigma, increasing
-        last = len(logs) - 1
+        if table.ndim != 1 or not len(table) or not bool(((table >= 0) & (table <= 1)).all()):
+            raise ValueError(_table_fault(table))
+        lowest = torch.cat([table.new_ones(1), table.cummin(0).values[:-1]])  # of all timesteps before
+        new = table < lowest
+        if not bool((new | (table == lowest) | (table <= ZERO_SNR)).all()):
+            raise ValueError(_table_fault(table))
+        timesteps = (new & (table > 0)).nonzero()[:, 0].double()
+        kept = table[timesteps.long()]
+        if len(kept) < 2:
+            raise ValueError(_table_fault(table))
+        logs = (torch.log1p(-kept) - kept.log()) / 2  # log sigma, increasing
 
-        def log_sigma(t: Tensor) -> Tensor:
-            values = logs.to(t.device)
-            below = t.detach().floor().long().clamp(0, last - 1)
-            return values[below] + (t - below) * (values[below + 1] - values[below])
-
-        def time(sigma: Tensor) -> Tensor:
-            values, level = logs.to(sigma.device), sigma.log()
-            below = (torch.searchsorted(values, level, right=True) - 1).clamp(0, last - 1)
-            return below + (level - values[below]) / (values[below + 1] - values[below])
+        def line(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+            xs, ys = xs.to(x.device), ys.to(x.device)
+            k = _interval(xs, x)
+            return ys[k] + (x - xs[k]) / (xs[k + 1] - xs[k]) * (ys[k + 1] - ys[k])
 
         return cls(
-            lambda t: torch.sigmoid(-2 * log_sigma(t)).sqrt(),
-            lambda t: torch.sigmoid(2 * log_sigma(t)).sqrt(),
-            time,
+            lambda t: torch.sigmoid(-2 * line(t, timesteps, logs)).sqrt(),
+            lambda t: torch.sigmoid(2 * line(t, timesteps, logs)).sqrt(),
+            lambda sigma: line(sigma.log(), logs, timesteps),
             (float(logs[0].exp()), float(logs[-1].exp())),
-            steps=last + 1,
+            timesteps,
         )
 
     @classmethod
@@ -179,6 +178,11 @@ class Schedule:
 
         return cls(signal, noise, time, (float(ratios.min()), float(ratios.max())))
 
+    @property
+    def steps(self) -> int | None:
+        """The number of training timesteps of a discrete table; None where time is continuous."""
+        return None if self.timesteps is None else len(self.timesteps)
+
     def sigma(self, t: Tensor) -> Tensor:
         """noise(t) / signal(t) for float64 times."""
         return self.noise(t) / self.signal(t)
@@ -193,7 +197,18 @@ class Schedule:
             ValueError: a sigma outside the schedule's range.
         """
         levels = self.check(torch.as_tensor(sigmas, dtype=torch.float64))
-        return levels if self.steps is None else self.sigma(self.time(levels).round())
+        if self.timesteps is None:
+            return levels
+        t = self.time(levels)
+        below, above = self.neighbours(t)
+        return self.sigma(torch.where(t - below <= above - t, below, above))
+
+    def neighbours(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The training timesteps of a discrete table between which each float64 time lies, in the shape of t."""
+        assert self.timesteps is not None
+        timesteps = self.timesteps.to(t.device)
+        k = _interval(timesteps, t)
+        return timesteps[k], timesteps[k + 1]
 
     def check(self, sigmas: Tensor) -> Tensor:
         """The float64 sigmas, if within the range; rounding to float32 may take them past its ends by a hair.
@@ -209,3 +224,18 @@ class Schedule:
                 "ask for positive, finite noise levels within it"
             )
         return sigmas.clamp(low, high)
+
+
+def _interval(knots: Tensor, x: Tensor) -> Tensor:
+    """The index k of the interval knots[k] .. knots[k + 1] that holds each x; the outermost ones reach to infinity."""
+    return (torch.searchsorted(knots, x.detach().contiguous(), right=True) - 1).clamp(0, len(knots) - 2)
+
+
+def _table_fault(table: Tensor) -> str:
+    wanted = (
+        "alphas_cumprod must decrease within [0, 1], one value for each training timestep, at least two of them "
+        "different and within (0, 1)"
+    )
+    if not table.numel():
+        return f"{wanted}; it is empty"
+    return f"{wanted}; got shape {tuple(table.shape)} from {table.max():.6g} to {table.min():.6g}"

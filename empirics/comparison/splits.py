@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law, LayeredAutomaton, NGramLaw, ProductLaw, Rule, condensation_sigma
+from ...theory import EmpiricalLaw, Law, LayeredAutomaton, Rule, condensation_sigma
 from ..data import random_stream, sample_distinct
 from ..runs.run import Run
-
-NGRAM_ORDERS = (1, 2)
 
 
 def comparison_splits(run: Run, n_samples: int = 128) -> dict[str, Tensor]:
@@ -50,11 +48,7 @@ def reference_laws(run: Run) -> dict[str, Law]:
     """
     rule = run.rule
     laws: dict[str, Law] = {"population": rule, "empirical": EmpiricalLaw(run.train_set, rule.alphabet, rule.shape)}
-    if run.config.is_dit:
-        cells = rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64))
-        return laws | {"independent": ProductLaw(cells, rule.shape)}
-    orders = [] if _slow(rule) else [order for order in NGRAM_ORDERS if order < rule.dim]
-    return laws | {f"ngram_{order}": NGramLaw(rule, order) for order in orders}
+    return laws | run.family.lower_rungs(rule)
 
 
 def condensation_scale(run: Run) -> float:

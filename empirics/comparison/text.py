@@ -23,10 +23,11 @@ def comparison_text(table: pd.DataFrame, run: Run) -> str:
         run: the run it is of.
     """
     head = "Memorization coordinate: 0 the optimum of the rule, 1 that of the training set"
-    return f"{head}\n\n{_dit(table, run) if run.config.is_dit else _gpt(table, run)}"
+    rows = {"sigma": _by_sigma, "position": _by_position}[run.family.place](table, run)
+    return f"{head}\n\n{rows}"
 
 
-def _dit(table: pd.DataFrame, run: Run) -> str:
+def _by_sigma(table: pd.DataFrame, run: Run) -> str:
     sigmas = np.sort(table["sigma"].unique())
     chosen = sigmas[np.unique(np.linspace(0, len(sigmas) - 1, _MOST_SIGMAS).round().astype(int))]
     known = table.assign(shown=table["memorization_coordinate"].where(telling(table)))
@@ -46,7 +47,7 @@ def _dit(table: pd.DataFrame, run: Run) -> str:
     return "\n".join(lines)
 
 
-def _gpt(table: pd.DataFrame, run: Run) -> str:
+def _by_position(table: pd.DataFrame, run: Run) -> str:
     names = [c.removeprefix("kl_") for c in table.columns if c.startswith("kl_") and not c.endswith("_se")]
     rows: list[list[str]] = []
     for row in table[table["position"].isna()].to_dict("records"):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...theory import Law
+from .causality import check_causal, shape_fault
 from .coordinate import line_position, nearest, ratio_and_error
 from .denoisers import Samples, check_splits
+from .networks import evaluation_mode, shown, tensor_in, weight_of
 
 TokenModel = Callable[[Tensor], Tensor]
 
@@ -27,8 +29,9 @@ def compare_next_token(
     defined, and the columns defined_R count them.
 
     Args:
-        model: any callable that returns logits (B, D, Q) for symbols x (B, D), int64, where the logits at position t
-            depend on x[:, :t] alone; our GPT is one.
+        model: any callable that returns logits (B, D, Q), alone or in a tuple, dict or dataclass, for symbols x (B, D),
+            int64, where the logits at position t depend on x[:, :t] alone; our GPT is one. A module is called in
+            evaluation mode.
         references: laws by name. The memorization coordinate runs from the one named ``population`` (0) to the one
             named ``empirical`` (1).
         x: symbols (N, D), or several such by split name, such as train and held-out.
@@ -50,10 +53,16 @@ def compare_next_token(
         n_samples: samples behind the row.
 
     Raises:
-        ValueError: symbols that do not fit the references; no reference; a model that returns another shape.
+        ValueError: symbols that do not fit the references; no reference; a model that returns another shape, or whose
+            logits at a position change with the symbol there or later: those would be unshifted, or not causal.
     """
     splits = check_splits(x)
-    return compare_tokens_on(model, splits, token_laws(references, splits), batch_size)
+    laws = token_laws(references, splits)
+    Q = next(iter(references.values())).alphabet
+    weight = weight_of(model)
+    dtype = torch.float32 if weight is None else weight.dtype
+    check_causal(lambda part: _logits(model, part, Q), next(iter(splits.values())), Q, dtype, batch_size)
+    return compare_tokens_on(model, splits, laws, batch_size)
 
 
 def token_laws(references: Mapping[str, Law], splits: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -112,11 +121,17 @@ def _rows(*values: Tensor) -> list[Tensor]:
 
 def _log_probs(model: TokenModel, x: Tensor, laws: Mapping[str, Tensor]) -> Tensor:
     """Log-probabilities of the next symbols, float64 (B, D, Q) on the CPU."""
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    given = x.long() if parameter is None else x.long().to(parameter.device)
-    logits = model(given)
-    wanted = (*x.shape, next(iter(laws.values())).shape[-1])
-    if not isinstance(logits, Tensor) or logits.shape != wanted or not logits.dtype.is_floating_point:
-        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"the model must return real logits of shape {wanted}, got {what}")
-    return logits.double().log_softmax(-1).cpu()
+    return _logits(model, x, next(iter(laws.values())).shape[-1]).double().log_softmax(-1).cpu()
+
+
+def _logits(model: TokenModel, x: Tensor, alphabet: int) -> Tensor:
+    """What a model returns for symbols x (B, D), if it is logits (B, D, Q)."""
+    weight = weight_of(model)
+    given = x.long() if weight is None else x.long().to(weight.device)
+    wanted = (*x.shape, alphabet)
+    with evaluation_mode(model):
+        logits = tensor_in(model(given), wanted)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted or not logits.dtype.is_floating_point:
+        hint = shape_fault(tuple(logits.shape), wanted) if isinstance(logits, Tensor) else ""
+        raise ValueError(f"the model must return real logits of shape {wanted}, got {shown(logits)}{hint}")
+    return logits

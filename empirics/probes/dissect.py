@@ -38,10 +38,11 @@ COSTLY = ("latin", "sudoku")
 
 
 class Part(NamedTuple):
-    """One probe: what it writes."""
+    """One probe: what it writes, and the channel whose networks it looks at; any where there is none."""
 
     name: str
     write: Callable[[Run, Path], list[ClaimVerdict]]
+    channel: str | None = None
 
 
 def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progress: bool = True) -> list[Path]:
@@ -72,7 +73,7 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
     _ = run.onsets  # raises where the run has not ended
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    parts = [Part("states", _states(n_noises)), *_BOTH, *(_DIT if run.config.is_dit else _GPT)]
+    parts = [Part("states", _states(n_noises)), *(p for p in _PARTS if p.channel in (None, run.family.channel))]
     verdicts: list[ClaimVerdict] = []
     bar = tqdm(parts, unit="probe", disable=not progress, leave=False, dynamic_ncols=True)
     for part in bar:
@@ -104,7 +105,7 @@ def _states(n: int) -> Callable[[Run, Path], list[ClaimVerdict]]:
 
 
 def _comparison(run: Run, folder: Path) -> list[ClaimVerdict]:
-    costly = run.config.is_dit and run.config.rule.startswith(COSTLY)
+    costly = run.family.channel == "gaussian" and run.config.rule.startswith(COSTLY)
     table = compare_over_training(run, n_samples=8 if costly else 128)
     _write(table, folder, "comparison")
     plot_comparison(table, run, folder / "comparison.png")
@@ -170,6 +171,13 @@ def _completions(run: Run, folder: Path) -> list[ClaimVerdict]:
     return []
 
 
-_BOTH = (Part("comparison", _comparison), Part("nearest", _nearest))
-_DIT = (Part("spectra", _spectra), Part("segments", _segments), Part("planes", _planes), Part("basins", _basins))
-_GPT = (Part("positions", _positions), Part("completions", _completions))
+_PARTS = (
+    Part("comparison", _comparison),
+    Part("nearest", _nearest),
+    Part("spectra", _spectra, "gaussian"),
+    Part("segments", _segments, "gaussian"),
+    Part("planes", _planes, "gaussian"),
+    Part("basins", _basins, "gaussian"),
+    Part("positions", _positions, "prefix"),
+    Part("completions", _completions, "prefix"),
+)

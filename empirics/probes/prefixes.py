@@ -278,7 +278,7 @@ def _look(phase: str) -> dict[str, Any]:
 
 
 def _check_gpt(run: Run, n_samples: int) -> dict[str, Tensor]:
-    if run.config.is_dit:
+    if run.family.channel != "prefix":
         raise ValueError(
             f"{run.path} is a run of {run.config.model}, which has no next-symbol law; probe a run of a GPT"
         )

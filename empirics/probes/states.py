@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...models import GPT
-from ...theory import Encoding, Rule
-from ...theory.dsm import Denoiser
+from ...theory import Rule
 from ..data import hash_rows, occur, random_stream
-from ..evaluation import Generations
+from ..families import Generations
 from ..onsets import Onset
 from ..runs.run import Run
-from ..sampling import Sampler, sample_images, sigma_schedule
 from ..style import COLOURS, cell_edges, figure_style
 from .phases import kept_steps, run_title
 from .record import RunRecord
@@ -74,12 +72,11 @@ def state_raster(run: Run, n: int = 2000, seed: int = 0, steps: Sequence[int] | 
     Raises:
         ValueError: n below 1, or a step without weights.
     """
-    config, encoding = run.config, run.encoding
-    method: Sampler = "heun" if config.sampler == "churn" else config.sampler
 
     def samplers() -> Iterable[tuple[int, GridSampler]]:  # one set of weights in memory at a time
         for step in kept_steps(run) if steps is None else steps:
-            yield step, fixed_noise_sampler(run.model(step), encoding, config.sampler_steps, method)
+            model = run.model(step)
+            yield step, partial(run.family.generate, model, config=run.config, encoding=run.encoding, fixed=True)
 
     return trace_states(samplers(), run.rule, run.train_set, n, seed)
 
@@ -112,22 +109,6 @@ def trace_states(
     if not columns:
         raise ValueError("need at least one training step to look at")
     return StateRaster(np.stack(columns, 1), tuple(steps))
-
-
-def fixed_noise_sampler(
-    model: nn.Module | Denoiser, encoding: Encoding | None, sampler_steps: int = 18, sampler: Sampler = "heun"
-) -> GridSampler:
-    """How a model generates from given noise alone: a GPT, or any denoiser net(y, sigma) with its encoding."""
-    if isinstance(model, GPT):
-        return lambda n, generator: Generations(model.generate(n, generator), torch.zeros(n, dtype=torch.bool))
-    if encoding is None:
-        raise ValueError("generating with a denoiser needs its encoding")
-
-    def sample(n: int, generator: torch.Generator) -> Generations:
-        noise = torch.randn(n, encoding.channels, *encoding.shape, generator=generator)
-        return Generations(*encoding.decode(sample_images(model, noise, sigma_schedule(sampler_steps), sampler)))
-
-    return sample
 
 
 def transition_matrix(raster: StateRaster, first_step: int, last_step: int) -> pd.DataFrame:

@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ...models import build_model
 from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
-from ..evaluation import Generations
+from ..families import Family, Generations, build_model, family
+from ..hardware import processor_flags, resolve_precision
 from ..onsets import Onset, find_onsets
 from ..state_counts import state_counts
 from .files import (
@@ -37,14 +37,16 @@ from .files import (
 )
 
 FORMAT = 1
+_HARDWARE = ("device", "precision")
 
 
 class Run:
     """One training run on disk.
 
-    ``config.json`` what was asked; ``training_set.npz``; ``metrics.jsonl`` a line an evaluation; ``samples/`` the
-    generations of each evaluation; ``checkpoints/`` weights (and, until the run ends, the whole training state);
-    ``result.json`` the clocks, chance levels and environment, once the run has ended.
+    ``config.json`` what was asked; ``hardware.json`` which device and precision that became; ``training_set.npz``;
+    ``metrics.jsonl`` a line an evaluation; ``samples/`` the generations of each evaluation; ``checkpoints/`` weights
+    (and, until the run ends, the whole training state); ``result.json`` the clocks, chance levels and environment, once
+    the run has ended.
 
     Attributes:
         path: the folder.
@@ -56,7 +58,7 @@ class Run:
         self.config = config
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.status})"
+        return f"Run({str(self.path)!r}, {self.status}, {self.hardware['precision']} on {self.hardware['device']})"
 
     @property
     def rule(self) -> Rule:
@@ -65,8 +67,20 @@ class Run:
 
     @property
     def encoding(self) -> Encoding | None:
-        """The encoding of a DiT's images; None for a GPT."""
-        return resolve_encoding(self.config, self.rule)
+        """The encoding of the images that the network sees; None where it sees symbols."""
+        return self.family.encoding(self.config, self.rule)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The training loss of both exact optima, in the units of `loss`: "population", the rule's, which a model that
+        has learned nothing of the training set attains; and "empirical", the least any model can reach, by memorizing.
+        """
+        return self.family.floors(self.config, self.rule, self.train_set, self.encoding)
+
+    @property
+    def family(self) -> Family:
+        """What the package must know of the run's architecture."""
+        return family(self.config.model)
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -117,6 +131,18 @@ class Run:
         return chance_memorization(self.rule, self.train_set) if stored is None else float(stored)
 
     @property
+    def hardware(self) -> dict[str, str]:
+        """The device and precision that the run began with, and keeps wherever it is resumed.
+
+        For a run that was recorded before these were: what its config asks by name.
+        """
+        path = self.path / "hardware.json"
+        found = read_json(path) if path.exists() else self.config.to_dict()
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in _HARDWARE):
+            raise DamagedFile(f"{path} must name a device and a precision")
+        return {name: found[name] for name in _HARDWARE}
+
+    @property
     def state_counts(self) -> pd.DataFrame:
         """One row an evaluation: step, and how many generations were novel_valid, memorized, violating, ambiguous."""
         return state_counts(self.metrics, self.config.n_eval)
@@ -148,17 +174,19 @@ class Run:
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         tensors = read_tensors(self._weights_path(steps[-1] if step is None else step))
         model = build_model(self.config.model, self.rule, self.encoding)
-        set_precision(model, self.config.precision)
+        set_precision(model, resolve_precision(self.hardware["precision"], "cpu"))
         model.load_state_dict(tensors)
         return model.eval()
 
     # What follows writes; `train` calls it.
 
-    def start(self, train: Tensor) -> None:
-        """Lay out a new run folder."""
+    def start(self, train: Tensor, resolved: RunConfig) -> None:
+        """Lay out a new run folder; `resolved` is the config with device and precision as they are here."""
         for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
             folder.mkdir(parents=True, exist_ok=True)
         write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
+        found = {**{name: getattr(resolved, name) for name in _HARDWARE}, "processor": sorted(processor_flags())}
+        write_json(self.path / "hardware.json", found)
         write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
 
     def record(self, metrics: dict[str, float], generations: Generations) -> None:
@@ -234,20 +262,6 @@ def load_run(path: str | Path) -> Run:
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
     return Run(folder, RunConfig.from_dict(values))
-
-
-def resolve_encoding(config: RunConfig, rule: Rule) -> Encoding | None:
-    """The encoding a config asks for; None for a GPT.
-
-    Raises:
-        ValueError: an encoding for a GPT, or one that does not fit the alphabet.
-    """
-    if not config.is_dit:
-        if config.encoding is not None:
-            raise ValueError(f"encoding={config.encoding!r} is for a DiT; a GPT reads symbols, leave it out")
-        return None
-    kind = config.encoding or ("pm1" if rule.alphabet == 2 else "onehot")
-    return Encoding(rule.shape, rule.alphabet, kind)  # type: ignore[arg-type]
 
 
 def onset_as_json(onset: Onset) -> dict[str, Any]:

@@ -17,24 +17,31 @@ from ..allocator import keep_freed_memory
 from ..config import RunConfig
 from ..data import random_stream, training_set
 from ..engine import Engine
-from ..evaluation import Evaluator, generate
-from ..runs.run import resolve_encoding
+from ..evaluation import Evaluator
+from ..families import family
+from ..hardware import resolve
 from .folders import rule_size
 
 Clock = Callable[[], float]
 
 
-def expected_cost(config: RunConfig) -> float:
-    """Floating-point operations of a whole run, training and evaluations: enough to tell long runs from short.
+def expected_cost(config: RunConfig, step: int | None = None) -> float:
+    """Floating-point operations of a run up to a step, by default the last: enough to tell long runs from short.
 
     `stop_when` may end a run sooner, so this is an upper bound in what it counts.
     """
+    of_step, of_evaluation = step_and_evaluation_cost(config)
+    last = config.steps if step is None else step
+    return last * of_step + sum(at <= last for at in config.eval_steps()) * of_evaluation
+
+
+def step_and_evaluation_cost(config: RunConfig) -> tuple[float, float]:
+    """Floating-point operations of one training step, and of one evaluation."""
     layers, _, width = SIZES[config.model.partition("-")[2]]
     cells = rule_size(config.rule)[0]
-    pass_of_one = 2 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
-    generation = pass_of_one * (_passes(config) if config.is_dit else 1)
-    evaluations = len(config.eval_steps()) * config.n_eval * generation
-    return float(3 * config.steps * config.batch_size * pass_of_one + evaluations)
+    pass_of_one = 2.0 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
+    generation = pass_of_one * family(config.model).passes(config)
+    return 3 * config.batch_size * pass_of_one, config.n_eval * generation
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         seconds: to spend on training steps.
     """
     # On one CPU thread, the processor's own time: true also while others use the machine.
+    config = resolve(config)
     clock = time.process_time if config.device == "cpu" and config.threads == 1 else time.perf_counter
     keep_freed_memory()
     before = torch.get_num_threads()
@@ -66,7 +74,7 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         started = clock()
         built = rule(config.rule)
         train_set = training_set(built, config.n_train, config.seed)
-        engine = Engine(replace(config, compile=False), built, train_set, resolve_encoding(config, built))
+        engine = Engine(replace(config, compile=False), built, train_set, family(config.model).encoding(config, built))
         evaluator = Evaluator(built, train_set)
         setup = clock() - started
         engine.advance()
@@ -75,7 +83,8 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         few, many = 16, min(128, max(32, config.n_eval))
         short, long = (_time_evaluation(config, engine, evaluator, n, clock) for n in (few, many))
         growth = max(0.0, long - short) / (many - few)
-        scale = _passes(config) / _passes(replace(config, sampler_steps=2)) if config.is_dit else 1.0
+        passes = family(config.model).passes
+        scale = passes(config) / passes(replace(config, sampler_steps=2))
         evaluation = scale * max(short + growth * (config.n_eval - few), short / few)
         return Timing(setup, step, evaluation)
     finally:
@@ -110,18 +119,13 @@ def _kind(config: RunConfig) -> RunConfig:
     )  # fmt: skip
 
 
-def _passes(config: RunConfig) -> int:
-    """Calls of a DiT in one generation."""
-    return config.sampler_steps if config.sampler == "euler" else 2 * config.sampler_steps - 1
-
-
 def _time_evaluation(config: RunConfig, engine: Engine, evaluator: Evaluator, n: int, clock: Clock) -> float:
-    """Of n generations, a DiT's with a sampler of two steps."""
-    stream = random_stream(0, "timing")
+    """Of n generations, with a sampler of two steps where there is one."""
+    stream, short = random_stream(0, "timing"), replace(config, sampler_steps=2)
 
     def evaluate() -> None:
         model, encoding = engine.generator_model, engine.batches.encoding
-        evaluator.metrics(generate(model, n, stream, encoding, 2, config.sampler))
+        evaluator.metrics(engine.family.generate(model, n, stream, short, encoding))
 
     evaluate()
     return _repeat(evaluate, clock, 0.1, most=8)

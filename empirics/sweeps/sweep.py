@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from ...models import MODEL_NAMES
 from ...theory import rule
 from ..config import RunConfig, difference
-from ..runs.files import DamagedFile
-from ..runs.run import Run, load_run, resolve_encoding
-from .cost import expected_cost
+from ..families import family
+from ..progress import TimedBar, seconds_left, split_seconds
+from ..runs.files import DamagedFile, read_lines
+from ..runs.run import Run, load_run
+from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
 from .folders import ENDED, check_name, condition, is_held, rule_size, run_name
 from .worker import train_run, write_error
@@ -52,7 +51,9 @@ class Job:
     @property
     def progress(self) -> float:
         """The part of the cost that is behind, in [0, 1]."""
-        return 1.0 if self.ended or self.status == "failed" else min(1.0, self.step / self.config.steps)
+        if self.ended or self.status == "failed":
+            return 1.0
+        return min(1.0, expected_cost(self.config, self.step) / self.cost) if self.step else 0.0
 
 
 def sweep(
@@ -153,13 +154,12 @@ def list_jobs(configs: Sequence[RunConfig] | Mapping[str, RunConfig], out: str |
 
 def check_config(config: RunConfig) -> None:
     """ValueError for a config that `train` would refuse, wherever it runs."""
-    if config.model not in MODEL_NAMES:
-        raise ValueError(f"unknown model {config.model!r}; known models: {', '.join(MODEL_NAMES)}")
+    kind = family(config.model)
     _, support_size = rule_size(config.rule)
     if config.n_train > support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {support_size} valid grids of {config.rule}")
     if config.encoding is not None:
-        resolve_encoding(config, rule(config.rule))
+        kind.encoding(config, rule(config.rule))
 
 
 class _Sweep:
@@ -235,32 +235,40 @@ class _Sweep:
             tqdm.write(text, file=sys.stderr)
 
     @contextmanager
-    def _bar(self) -> Iterator[tqdm]:
+    def _bar(self) -> Iterator[TimedBar]:
         total = sum(job.cost for job in self.jobs)
         behind = sum(job.cost * job.progress for job in self.jobs)
-        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        with tqdm(total=total, initial=behind, bar_format=layout, disable=not self.progress, smoothing=0) as bar:
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{left}"
+        with TimedBar(total=total, initial=behind, bar_format=layout, disable=not self.progress, smoothing=0) as bar:
             self._show(bar)
             yield bar
 
-    def _show(self, bar: tqdm) -> None:
+    def _show(self, bar: TimedBar) -> None:
         """Count the runs; the bar moves by their cost, also with the evaluations of the runs under way."""
         if not self.progress:
             return
+        left: dict[str, float] = {}  # seconds, of the runs that tell
         for job in self.futures.values():
-            job.step = _last_step(job.folder) or job.step
+            steps, seconds = _evaluations(job.folder)
+            if steps and steps[-1] < job.config.steps:
+                job.step = steps[-1]
+                of_step, of_evaluation = step_and_evaluation_cost(job.config)
+                prices = split_seconds(steps, seconds, of_evaluation / of_step)
+                left[job.name] = seconds_left(job.config, job.step, *prices)
+        if left:
+            rate = sum(left.values()) / sum(job.cost * (1 - job.progress) for job in self.jobs if job.name in left)
+            rest = [job.cost * rate for job in self.jobs if job.progress < 1 and job.name not in left]
+            bar.seconds_left = wall_time([*left.values(), *rest], len(left))
         ended = sum(job.ended or job.status == "failed" for job in self.jobs)
         elsewhere = f", {len(self.waiting)} trained elsewhere" if self.waiting else ""
         bar.set_description_str(f"{ended}/{len(self.jobs)} runs{elsewhere}", refresh=False)
         bar.update(max(0.0, sum(job.cost * job.progress for job in self.jobs) - bar.n))
 
 
-def _last_step(folder: Path) -> int:
-    """The step of a run's last evaluation, from the end of its metrics; 0 when there is none."""
+def _evaluations(folder: Path) -> tuple[list[int], list[float]]:
+    """Steps of a run's evaluations so far, and seconds of training at each; none where its metrics cannot be read."""
     try:
-        with open(folder / "metrics.jsonl", "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-            whole = file.read().split(b"\n")[:-1]
-        return int(json.loads(whole[-1])["step"])
+        lines = list(read_lines(folder / "metrics.jsonl"))
+        return [int(line["step"]) for line in lines], [float(line["seconds"]) for line in lines]
     except (OSError, ValueError, LookupError, TypeError):
-        return 0
+        return [], []

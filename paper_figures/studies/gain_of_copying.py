@@ -22,7 +22,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...empirics import Run, RunConfig, fit_scaling
-from ...empirics.objectives import loss_floors
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import COLOURS, figure_style, new_figure
 from ...empirics.text_tables import interval_text, markdown_table
@@ -66,7 +65,7 @@ def configs(scale: Preset) -> list[RunConfig]:
 
 def gain_table(runs: Sequence[Run]) -> pd.DataFrame:
     """`onset_table` with the exact losses of both optima on each run's training set, in units of its training loss."""
-    floors = pd.DataFrame([loss_floors(run.config, run.rule, run.train_set, run.encoding) for run in runs])
+    floors = pd.DataFrame([run.floors for run in runs])
     return pd.concat([onset_table(runs, ("tau_mem",), ("noise_mean",)), floors], axis=1)
 
 

@@ -39,7 +39,6 @@ def configs(seeds: int = 3) -> list[RunConfig]:
             batch_size=128,
             lr=2e-3,
             warmup=20,
-            precision="bf16",
             n_eval=512,
             eval_ratio=1.15,
             stop_when="both",

@@ -5,7 +5,8 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.data import training_set
-from twoclocks.empirics.evaluation import Evaluator, Generations, generate
+from twoclocks.empirics.evaluation import Evaluator
+from twoclocks.empirics.families import Generations, family
 
 RULE = tc.rule("parity:2x4,G=4")
 
@@ -57,12 +58,14 @@ def test_a_sampler_of_the_training_set_memorizes_fully():
 def test_untrained_models_generate():
     torch.manual_seed(0)
     g = torch.Generator().manual_seed(0)
-    grids, ambiguous = generate(tc.build_model("gpt-nano", RULE), 7, g)
+    config = tc.RunConfig(sampler_steps=5)
+    grids, ambiguous = family("gpt-nano").generate(tc.build_model("gpt-nano", RULE), 7, g, config, None)
     assert grids.shape == (7, 8)
     assert not ambiguous.any()
     encoding = tc.Encoding(RULE.shape, 2)
-    grids, ambiguous = generate(tc.build_model("dit-nano", RULE), 7, g, encoding, sampler_steps=5)
+    dit, net = family("dit-nano"), tc.build_model("dit-nano", RULE)
+    grids, ambiguous = dit.generate(net, 7, g, config, encoding)
     assert grids.shape == (7, 8)
     assert ambiguous.all()  # the best linear denoiser of unit data gives Gaussian images
     with pytest.raises(ValueError, match="encoding"):
-        generate(tc.build_model("dit-nano", RULE), 7, g)
+        dit.generate(net, 7, g, config, None)

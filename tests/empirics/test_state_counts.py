@@ -9,7 +9,8 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.data import training_set
-from twoclocks.empirics.evaluation import Evaluator, Generations
+from twoclocks.empirics.evaluation import Evaluator
+from twoclocks.empirics.families import Generations
 from twoclocks.empirics.state_counts import STATES, check_counts, ratios
 
 RULE = tc.rule("parity:2x4,G=4")

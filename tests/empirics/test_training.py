@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 import twoclocks as tc
 from twoclocks.empirics import training
-from twoclocks.empirics.clocks import plot_clocks
+from twoclocks.empirics.clocks_figure import plot_clocks
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.objectives import loss_floors
 from twoclocks.empirics.runs.files import DamagedFile
 
 TINY = tc.RunConfig(
@@ -55,7 +54,7 @@ def test_gpt_learns_the_rule_then_memorizes(tmp_path):
     metrics = run.metrics
     assert metrics["rule_accuracy"].iloc[-1] > 0.95
     assert metrics["memorization"].iloc[-1] > 0.4
-    floors = loss_floors(run.config, run.rule, run.train_set, None)
+    floors = run.floors
     assert floors["empirical"] == pytest.approx(math.log(256) / 24)
     assert floors["population"] == pytest.approx(math.log(2) * 16 / 24)
     assert floors["empirical"] < metrics["loss"].iloc[-1] < 1.25 * floors["empirical"]

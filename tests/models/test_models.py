@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import twoclocks as tc
-from twoclocks.models import EDM, GPT, MODEL_NAMES, Size
+from twoclocks.empirics.families import model_names
+from twoclocks.models import EDM, GPT, Size
 from twoclocks.models.dit import grid_positions
 from twoclocks.models.edm import loss_weight
 from twoclocks.models.layers import attend, set_precision
@@ -20,7 +21,7 @@ def seeded(name, rule=RULE, encoding=None):
     return tc.build_model(name, rule, encoding)
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", model_names())
 def test_every_model_runs_on_the_6x6_grid(name):
     model = seeded(name, tc.rule("parity:6x6,G=3"))
     if name.startswith("gpt"):

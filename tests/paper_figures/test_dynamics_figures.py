@@ -44,11 +44,11 @@ def group_size(config: RunConfig) -> int:
 def tau_rule(config: RunConfig, seed: int) -> float:
     """Learned up to G = 6, the later the larger and the later the seed; never beyond."""
     G = group_size(config)
-    return (160 if config.is_dit else 12) * G**1.5 * 1.1**seed if G <= 6 else math.inf
+    return (160 if config.model.startswith("dit") else 12) * G**1.5 * 1.1**seed if G <= 6 else math.inf
 
 
 def tau_mem(config: RunConfig, seed: int) -> float:
-    return (30 if config.is_dit else 2.5) * config.n_train * 1.1**seed
+    return (30 if config.model.startswith("dit") else 2.5) * config.n_train * 1.1**seed
 
 
 def tables(configs: list[RunConfig], rule: Clock = tau_rule, mem: Clock = tau_mem) -> dict[str, pd.DataFrame]:
@@ -158,7 +158,7 @@ def only_large(config: RunConfig, seed: int) -> float:
 
 
 def gpt_never(config: RunConfig, seed: int) -> float:
-    return 100.0 if config.is_dit else math.inf
+    return 100.0 if config.model.startswith("dit") else math.inf
 
 
 def sooner_with_n(config: RunConfig, seed: int) -> float:

@@ -332,7 +332,7 @@ def test_the_dissected_runs_and_parity_at_the_reference_n_are_asked_for():
     scale = replace(preset("smoke"), seeds=3)
     assert fig03.configs(scale) == fig11.configs(scale)
     (dit,), (gpt_run,) = fig03.configs(scale), fig20.configs(scale)
-    assert (dit.is_dit, gpt_run.is_dit) == (True, False)
+    assert (dit.model, gpt_run.model) == ("dit-nano", "gpt-nano")
     assert dit.checkpoint_ratio == gpt_run.checkpoint_ratio == 1.0
     asked = fig12.configs(scale)
     assert len(asked) == 3 * len(scale.group_sizes)

@@ -58,6 +58,29 @@ def test_empirical_denoiser_equals_a_direct_softmax(kind, sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.6, 1.5])
+@pytest.mark.parametrize(
+    ("spec", "codes"),
+    [
+        ("parity:2x3,G=3", [0.0, 1.0]),
+        ("parity:2x3,G=3", [1.0, -1.0]),
+        ("row-k:3x4,K=2", [[0.0, 2.0], [1.0, 2.5]]),
+        ("permutation:3", [0.0, 0.5, 3.0]),
+    ],
+)
+def test_codes_of_ones_own_give_the_posterior_sums(spec, codes, sigma):
+    rule, reference = tc.rule(spec), enumerate_rule(spec)
+    D = tc.OptimalDenoiser(rule, tc.Encoding(rule.shape, rule.alphabet, codes))
+    g = torch.Generator().manual_seed(3)
+    clean = D.encoding.encode(rule.sample(20, g), torch.float64)
+    y = clean + sigma * torch.randn(clean.shape, dtype=torch.float64, generator=g)
+    table = D.encoding.codes.numpy()
+    np.testing.assert_allclose(D(y, sigma), reference.denoiser(y.numpy(), sigma, table), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(D.log_density(y, sigma), reference.log_density(y.numpy(), sigma, table), rtol=1e-10)
+    covariance = reference.covariance(y[:3].numpy(), sigma, table)
+    np.testing.assert_allclose(D.posterior_covariance(y[:3], sigma), covariance, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.6, 1.5])
 def test_posterior_covariance_is_the_sum_and_the_jacobian(sigma):
     spec = "parity:2x3,G=3"
     rule = tc.rule(spec)

@@ -120,6 +120,16 @@ def test_groups_cut_the_grid_in_raster_order(spec, group_shape):
         ("sudoku:6", "HEIGHTxWIDTH"),
         ("sudoku:3x3", "2x2, 2x3 or 3x2"),
         ("sudoku:1x6", "2x2, 2x3 or 3x2"),
+        ("parity:100000x100000,G=3", "at most 1,048,576 cells, got 100000 x 100000 = 10,000,000,000"),
+        ("row-k:99999999999x2,K=1", "a side of the grid must be at most 1,048,576, got 99999999999"),
+        ("exact-k:2x99999999999,K=1", "a side of the grid must be at most 1,048,576"),
+        ("sudoku:999999x999999", "at most 1,048,576 cells"),
+        ("permutation:99999999x9", "a side of the grid must be at most 1,048,576"),
+        ("permutation:99999999999999999999", "the side must be at most 1,048,576"),
+        ("latin:99999999999999999999", "the side must be at most 1,048,576"),
+        ("exact-k:6x6,K=99999999999999999999", "K must be at most 1,048,576"),
+        ("parity:6x6,G=99999999999999999999", "G must be at most 1,048,576"),
+        ("parity:00x6,G=3", "HEIGHTxWIDTH"),
     ],
 )
 def test_faulty_specs_name_the_fault(spec, fault):
@@ -139,6 +149,61 @@ def test_a_registered_family_is_known(monkeypatch):
         tc.rule("nothing:2x2")
     with pytest.raises(ValueError, match="a rule named 'latin' exists already"):
         tc.register_rule("latin", tc.Family(lambda grid, options: tc.rule("latin:3"), "latin:3"))
+
+
+@pytest.mark.parametrize("spec", [None, 6, b"latin:3", ["latin:3"], tc.CubeLaw((2, 2))])
+def test_a_spec_is_a_text(spec):
+    with pytest.raises(ValueError, match=f"'parity:6x6,G=3', got {type(spec).__name__}$"):
+        tc.rule(spec)
+
+
+@pytest.mark.parametrize("hostile", ["parity:6x6,G=" + "9" * 9000, "x" * 9000, "latin:" + "9" * 5000, "x" * 10**6])
+def test_hostile_specs_are_refused_in_a_short_line(hostile):
+    with pytest.raises(ValueError, match=r"\.\.\.") as caught:
+        tc.rule(hostile)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_largest_grids_are_built():
+    rule = tc.rule("parity:1024x1024,G=2")
+    assert rule.support_size == 2 ** (2**19)
+    assert tc.rule("row-k:200x200,K=7").dim == 40_000
+
+
+def test_rules_of_ones_own_are_registered_by_name(monkeypatch):
+    from twoclocks.theory import rules
+
+    monkeypatch.setattr(rules, "_FAMILIES", dict(rules._FAMILIES))
+    with pytest.raises(ValueError, match=r"known rules: .*call tc\.register_rule\(name, rule\), .*tc\.rule_from_cnf"):
+        tc.rule("two-grids")
+    own = tc.rule_from_grids([[0, 1, 1], [1, 0, 0]])
+    tc.register_rule("two-grids", own)
+    assert tc.rule("two-grids") is own
+    assert tc.rule(own.spec) is own
+    assert repr(own) == "rule('two-grids')"
+    assert tc.RunConfig(rule="two-grids", model="gpt-nano", n_train=2).rule == "two-grids"
+    with pytest.raises(ValueError, match=r"known rules: .*two-grids"):
+        tc.rule("nothing")
+    with pytest.raises(ValueError, match=r"'two-grids' is one rule, of one grid; leave out ':1x3'"):
+        tc.rule("two-grids:1x3")
+    for name in ("", "a:b", "a,b", "a b", "a\n", None, "x" * 101):
+        with pytest.raises(ValueError, match="a word without blanks"):
+            tc.register_rule(name, own)
+    with pytest.raises(ValueError, match="takes a Family or a Rule, got function"):
+        tc.register_rule("mine", lambda grid, options: own)
+
+
+def test_families_of_ones_own_are_bounded_too(monkeypatch):
+    from twoclocks.theory import rules
+
+    monkeypatch.setattr(rules, "_FAMILIES", dict(rules._FAMILIES))
+    asked = []
+    tc.register_rule("own", tc.Family(lambda grid, options: asked.append(grid) or tc.rule("latin:3"), "own:2x2"))
+    with pytest.raises(ValueError, match=r"at most 1,048,576 cells.*example: own:2x2"):
+        tc.rule("own:100000x100000")
+    assert not asked
+    tc.rule("own:puzzle-17")  # grids written in another way are its own business
+    assert asked == ["puzzle-17"]
 
 
 @pytest.mark.parametrize("spec", ["exact-k:2x3,K=2", "row-k:2x3,K=1", "permutation:2x3", "latin:3", "sudoku:2x2"])

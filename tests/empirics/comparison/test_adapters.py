@@ -224,4 +224,4 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="must return a tensor like its input"):
         tc.as_denoiser(lambda z, t: z[:, :, :1], "noise", table)(torch.zeros(2, 1, 2, 3), 1.0)
     with pytest.raises(ValueError, match="must return a tensor like its input"):
-        tc.as_denoiser(lambda z, t: (z,), "noise", table)(torch.zeros(2, 1, 2, 3), 1.0)
+        tc.as_denoiser(lambda z, t: (z[:1],), "noise", table)(torch.zeros(2, 1, 2, 3), 1.0)

@@ -88,6 +88,52 @@ def test_zero_terminal_signal_is_left_out():
     assert with_zero.sigma_range[1] == pytest.approx(3)
 
 
+ENDS = {
+    "no noise at first": ([1.0, 1.0, 0.9, 0.5, 0.1], [2, 3, 4]),
+    "no signal at last": ([0.9, 0.5, 0.1, 0.0, 0.0], [0, 1, 2]),
+    "2^-24 for no signal": ([0.9, 0.5, 4e-9, 2**-24], [0, 1, 2]),
+    "2^-24 below the others": ([0.9, 0.5, 0.1, 2**-24], [0, 1, 2, 3]),
+    "both": ([1.0, 0.9, 0.1, 2e-9, 2**-24], [1, 2, 3]),
+    "equal neighbours": ([0.9, 0.9, 0.5, 0.5, 0.5, 0.1], [0, 2, 5]),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_timesteps_without_a_noise_level_of_their_own_are_left_out(name):
+    table, kept = ENDS[name]
+    schedule = tc.Schedule.from_alphas_cumprod(table)
+    t = torch.tensor(kept, dtype=torch.float64)  # the others keep their numbers
+    alphas = torch.tensor(table, dtype=torch.float64)[kept]
+    sigmas = ((1 - alphas) / alphas).sqrt()
+    assert schedule.steps == len(kept)
+    torch.testing.assert_close(schedule.timesteps, t)
+    torch.testing.assert_close(schedule.signal(t), alphas.sqrt(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(schedule.time(sigmas), t, rtol=0, atol=1e-9)
+    assert schedule.sigma_range == pytest.approx((float(sigmas[0]), float(sigmas[-1])), rel=1e-12)
+    torch.testing.assert_close(schedule.snap(sigmas[:-1] * 1.01), sigmas[:-1], rtol=1e-12, atol=0)
+    asked = []
+
+    def whole_only(z, timestep):
+        asked.extend(timestep.tolist())
+        return z
+
+    between = (sigmas[:-1] * sigmas[1:]).sqrt()
+    tc.as_denoiser(whole_only, "data", schedule, "integer")(torch.zeros(len(between), 1, 2, 3), between)
+    assert set(asked) == set(kept)
+
+
+def test_cosine_tables_in_float32_at_both_ends():
+    """Nichol and Dhariwal's curve at timesteps 0 .. T, where it is exactly 1 and, to rounding, 0."""
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    exact = ((t + 0.008) / 1.008 * math.pi / 2).cos().square()
+    table = (exact / exact[0]).float()
+    table[-1] = 0
+    schedule = tc.Schedule.from_alphas_cumprod(table)
+    assert schedule.timesteps[[0, -1]].tolist() == [1, 999]
+    sigma = tc.Schedule.cosine().sigma(t[[250, 500, 750]])
+    torch.testing.assert_close(schedule.time(sigma), torch.tensor([250.0, 500, 750]).double(), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["vp", "cosine", "flow", "flow, data at 1"])
 def test_any_functions_by_bisection(name):
     exact = SCHEDULES[name]
@@ -111,7 +157,22 @@ def test_ends_rounded_to_float32_are_inside():
 
 
 @pytest.mark.parametrize(
-    "table", [[0.5], [], [0.5, 0.9], [0.9, 0.9], [1.0, 0.5], [0.9, -0.1], [[0.9, 0.5]], [0.9, math.nan, 0.1]]
+    "table",
+    [
+        [0.5],
+        [],
+        [0.5, 0.9],
+        [0.9, 0.9],
+        [1.0, 0.5],
+        [0.9, -0.1],
+        [[0.9, 0.5]],
+        [0.9, 0.1, 0.5],
+        [0.1, 0.5, 0.9],
+        [1.2, 0.5, 0.1],
+        [0.0, 0.5, 0.9],
+        [1.0, 1.0, 0.0],
+        [0.9, math.nan, 0.1],
+    ],
 )
 def test_bad_tables(table):
     with pytest.raises(ValueError, match="alphas_cumprod"):

@@ -1,6 +1,7 @@
 """Next-token laws that are known exactly get the numbers that they must; the rest against sums written out."""
 
 import math
+import types
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,122 @@ def test_one_law_alone_and_an_impossible_symbol():
     table = tc.compare_next_token(model_of((1, EMPIRICAL)), {"rule": RULE}, TRAIN)
     assert table["memorization_coordinate"].isna().all()
     assert math.isinf(pooled(table)["kl_rule"].iloc[0])  # it rules out symbols that the rule allows
+
+
+class Transformer(torch.nn.Module):
+    """One layer of attention over the symbols with a begin token before them, causal or not."""
+
+    def __init__(self, causal=True, shifted=True, dropout=0.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.causal, self.shifted = causal, shifted
+        self.symbols, self.places = torch.nn.Embedding(3, 8), torch.nn.Embedding(7, 8)
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.dropout, self.head = torch.nn.Dropout(dropout), torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        if self.shifted:
+            x = torch.cat([torch.full_like(x[:, :1], 2), x[:, :-1]], 1)
+        h = self.symbols(x) + self.places(torch.arange(x.shape[1]))
+        mask = torch.ones(x.shape[1], x.shape[1]).triu(1).bool() if self.causal else None
+        h = h + self.attention(h, h, h, attn_mask=mask, need_weights=False)[0]
+        return self.head(self.dropout(h))
+
+
+def test_a_causal_model_is_accepted():
+    net = Transformer(dropout=0.5).train()
+    first, second = (tc.compare_next_token(net, LAWS, SPLITS) for _ in range(2))
+    assert first.equals(second)  # dropout is off
+    assert net.training
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            Transformer(shifted=False),
+            r"change with x\[:, t\], here at t = 0 .* unshifted.* Shift them by one.*x\[:, :-1\]",
+        ),
+        (Transformer(causal=False), r"change with later cells, here with cell 1 .* not a causal language model"),
+        (Transformer(causal=False, shifted=False), r"change with later cells, here with cell 1 "),
+        (lambda x: torch.nn.functional.one_hot(x, 2).float(), "Shift them by one"),
+        (lambda x: torch.nn.functional.one_hot(x.roll(-1, 1), 2).float(), "later cells"),
+        (lambda x: x.sum(1)[:, None, None] * torch.ones(*x.shape, 2), "later cells"),
+        (lambda x: 1e-3 * torch.nn.functional.one_hot(x, 2).double() + torch.ones(2), "Shift them by one"),
+        (lambda x: torch.randn(*x.shape, 2), "other logits at each call"),
+    ],
+)
+def test_models_that_see_their_target_are_refused(model, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        tc.compare_next_token(model, LAWS, SPLITS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_diverged_model_is_no_leak():
+    table = tc.compare_next_token(lambda x: torch.full((*x.shape, 2), math.nan), LAWS, TRAIN)
+    assert table["nearest"].isna().all()
+    hopeless = tc.compare_next_token(lambda x: torch.full((*x.shape, 2), -math.inf), LAWS, TRAIN)
+    assert hopeless["kl_population"].isna().all()
+
+
+def test_a_model_that_sees_the_last_target_alone_is_refused_too():
+    """A leak at any one cell counts."""
+
+    def leaks(x):
+        logits = torch.zeros(*x.shape, 2)
+        logits[:, -1, 1] = x[:, -1].float()
+        return logits
+
+    with pytest.raises(ValueError, match="here at t = 5 "):
+        tc.compare_next_token(leaks, LAWS, SPLITS)
+
+
+def test_the_shift_that_is_asked_for_makes_a_model_right():
+    unshifted = Transformer(shifted=False)
+
+    def shifted(x):
+        return unshifted(torch.cat([torch.full_like(x[:, :1], 2), x[:, :-1]], 1))
+
+    assert tc.compare_next_token(shifted, LAWS, SPLITS).equals(tc.compare_next_token(Transformer(), LAWS, SPLITS))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: (logits, None),
+        lambda logits: (logits.mean(), logits),
+        lambda logits: {"logits": logits},
+        lambda logits: types.SimpleNamespace(loss=logits.mean(), logits=logits),
+    ],
+)
+def test_answers_that_hold_the_logits(wrap):
+    net = Transformer()
+    assert tc.compare_next_token(lambda x: wrap(net(x)), LAWS, TRAIN).equals(tc.compare_next_token(net, LAWS, TRAIN))
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        (lambda x: torch.zeros(len(x), 7, 2), r"leave out the last position, logits\[:, :-1\]"),
+        (lambda x: torch.zeros(len(x), 5, 2), "the first cell needs logits too: give the model a begin token"),
+        (lambda x: torch.zeros(len(x), 1, 2), "the last position alone"),
+        (lambda x: torch.zeros(len(x), 2, 6), r"swap the last two dimensions"),
+        (lambda x: torch.zeros(len(x), 6, 3), r"keep the logits of the symbols alone"),
+    ],
+)
+def test_logits_of_another_shape_get_a_hint(model, hint):
+    with pytest.raises(ValueError, match=rf"real logits of shape .*{hint}"):
+        tc.compare_next_token(model, LAWS, TRAIN)
+
+
+def test_half_precision_models_and_long_grids():
+    law = tc.CubeLaw((10, 13))
+    x = law.sample(3, torch.Generator().manual_seed(0))
+    half = torch.nn.Embedding(2, 2).bfloat16()
+    previous = lambda x: half(torch.nn.functional.pad(x[:, :-1], (1, 0)))  # noqa: E731
+    assert len(tc.compare_next_token(previous, {"cube": law}, x)) == 131
+    with pytest.raises(ValueError, match="Shift them by one"):
+        tc.compare_next_token(lambda x: half(x), {"cube": law}, x)
 
 
 @pytest.mark.parametrize(

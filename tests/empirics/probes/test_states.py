@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.data import random_stream, sample_distinct, training_set
-from twoclocks.empirics.evaluation import Generations
+from twoclocks.empirics.families import Generations, family
 from twoclocks.empirics.probes import states
 from twoclocks.empirics.probes.states import STATES, StateRaster
 
@@ -21,6 +22,11 @@ AMBIGUOUS, VIOLATING, NOVEL, MEMORIZED = range(4)
 
 def onset(lower, upper):
     return tc.Onset(upper, lower, upper, math.isinf(upper))
+
+
+def sampler(net, encoding, sampler_steps=18, model="dit-nano"):
+    config = tc.RunConfig(model=model, sampler_steps=sampler_steps)
+    return partial(family(model).generate, net, config=config, encoding=encoding, fixed=True)
 
 
 def test_every_state_is_told_from_the_others():
@@ -36,7 +42,7 @@ def test_every_state_is_told_from_the_others():
 
 def test_exact_optima_memorize_or_innovate():
     laws = {1: RULE, 2: tc.EmpiricalLaw(TRAIN, 2, (2, 4)), 3: tc.CubeLaw((2, 4))}
-    samplers = [(step, states.fixed_noise_sampler(tc.OptimalDenoiser(law), ENCODING, 30)) for step, law in laws.items()]
+    samplers = [(step, sampler(tc.OptimalDenoiser(law), ENCODING, 30)) for step, law in laws.items()]
     raster = states.trace_states(samplers, RULE, TRAIN, n=600, seed=3)
     counts = raster.counts.set_index("step")
     assert counts.loc[2, "memorized"] == 600
@@ -71,7 +77,7 @@ def test_a_gpt_draws_each_cell_with_the_same_number():
         for parameter in changed.parameters():
             parameter.add_(1e-4 * torch.randn_like(parameter))
     grids = [
-        states.fixed_noise_sampler(net, None)(300, random_stream(seed, "x")).symbols
+        sampler(net, None, model="gpt-nano")(300, random_stream(seed, "x")).symbols
         for net, seed in ((model, 0), (changed, 0), (model, 1))
     ]
     assert (grids[0] != grids[1]).any(1).double().mean() < 0.05
@@ -80,7 +86,7 @@ def test_a_gpt_draws_each_cell_with_the_same_number():
 
 def test_a_sampler_that_fails_is_told():
     with pytest.raises(ValueError, match="encoding"):
-        states.fixed_noise_sampler(lambda y, sigma: y, None)
+        sampler(lambda y, sigma: y, None)(2, random_stream(0, "x"))
     with pytest.raises(ValueError, match="at least 1 sample, got 0"):
         states.trace_states([], RULE, TRAIN, n=0)
     with pytest.raises(ValueError, match="at least one training step"):
@@ -131,8 +137,8 @@ def test_the_table_holds_the_raster():
 def test_the_raster_of_a_run_is_that_of_its_weights(dit_run, tmp_path):
     raster = states.state_raster(dit_run, n=40, seed=2)
     assert raster.steps == (10, 20, 40, 80)
-    sampler = states.fixed_noise_sampler(dit_run.model(40), dit_run.encoding, 4)
-    alone = states.trace_states([(40, sampler)], dit_run.rule, dit_run.train_set, n=40, seed=2)
+    at_40 = sampler(dit_run.model(40), dit_run.encoding, 4)
+    alone = states.trace_states([(40, at_40)], dit_run.rule, dit_run.train_set, n=40, seed=2)
     np.testing.assert_array_equal(raster.states[:, 2], alone.states[:, 0])
     np.testing.assert_array_equal(states.state_raster(dit_run, 40, 2, steps=[20, 80]).states, raster.states[:, [1, 3]])
     with pytest.raises(ValueError, match="keeps no weights of step 30"):

@@ -67,7 +67,7 @@ def test_a_grid_value_replaces_the_base():
         ({"base": {"model": 3}}, "model must be text, got 3"),
         ({"base": {"compile": 1}}, "compile must be true or false, got 1"),
         ({"base": {"encoding": 4}}, "encoding must be text or null, got 4"),
-        ({"base": {"precision": "fp8"}}, "precision must be one of fp32, bf16, got 'fp8'"),
+        ({"base": {"precision": "fp8"}}, "precision must be one of auto, fp32, bf16, got 'fp8'"),
         ({"base": [1]}, r"base: must be {field: value}, got \[1\]"),
         ({"grid": {"lr": []}}, "grid: lr is an empty list"),
         ({"grid": {"lr": 1e-3}}, "grid: lr must be a list of values, got 0.001"),

@@ -1,0 +1,108 @@
+"""The clocks of finished runs, for people: one table and one figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from .onsets import Onset
+from .runs.run import Run
+from .style import COLOURS, figure_style, new_figure
+
+
+def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: model, rule, N, |S|, chance memorization, both clocks as intervals of steps, and the window."""
+    rows = []
+    for run in runs:
+        onsets = run.onsets
+        rows.append(
+            {
+                "model": run.config.model,
+                "rule": run.config.rule,
+                "N": run.config.n_train,
+                "|S|": f"{run.rule.support_size:.4g}",
+                "chance": f"{run.result['chance']:.2g}",
+                "tau_rule": str(onsets["tau_rule"]),
+                "tau_mem": str(onsets["tau_mem"]),
+                "window": window_text(onsets["tau_rule"], onsets["tau_mem"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def window_text(rule: Onset, mem: Onset) -> str:
+    """How much later tau_mem is than tau_rule, as the range of ratios that the two intervals allow."""
+    if rule.censored:
+        return "unknown" if mem.censored or mem.upper > rule.lower else "none"
+    low, high = mem.lower / rule.upper, mem.upper / rule.lower if rule.lower else math.inf
+    if high <= 1:
+        return "none"
+    return f"> x{low:.2g}" if math.isinf(high) else f"x{low:.2g} to x{high:.2g}"
+
+
+def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
+    """Both clocks of each run, a column a run, as PNG or PDF by the path's suffix.
+
+    Above: rule accuracy and memorization with their 95% intervals, chance memorization, the clocks and the window.
+    Below: the training loss, with the losses of the two exact optima.
+    """
+    with figure_style():
+        figure, axes = new_figure(2, len(runs), 4.2 * len(runs), 4.8, sharex="col", height_ratios=[1.6, 1])
+        for column, run in enumerate(runs):
+            _plot_ratios(axes[0][column], run)
+            _plot_loss(axes[1][column], run)
+        axes[0][0].set_ylabel("fraction of generations")
+        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=4)
+        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=3)
+        figure.savefig(path)
+
+
+def _entries(row: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
+    """Each label once, with the first line or patch that bears it."""
+    entries: dict[str, Artist] = {}
+    for ax in row:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(str(label), handle)
+    return list(entries.values()), list(entries)
+
+
+def _plot_ratios(ax: Axes, run: Run) -> None:
+    metrics, onsets = run.metrics, run.onsets
+    curves = (("rule_accuracy", "rule accuracy", "-", "rule"), ("memorization", "memorization", "--", "memorization"))
+    for name, label, style, meaning in () if metrics.empty else curves:  # diverged before the first evaluation
+        colour = COLOURS[meaning]
+        ax.plot(metrics["step"], metrics[name], style, color=colour, label=label)
+        ax.fill_between(metrics["step"], metrics[f"{name}_low"], metrics[f"{name}_high"], color=colour, alpha=0.2, lw=0)
+    ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
+    rule, mem = onsets["tau_rule"], onsets["tau_mem"]
+    end = run.result["steps"]
+    if not rule.censored and rule.upper < (mem.upper if not mem.censored else end):
+        ax.axvspan(rule.upper, mem.upper if not mem.censored else end, color=COLOURS["window"], alpha=0.25, lw=0,
+                   label="innovation window")  # fmt: skip
+    for onset, name, symbol in ((rule, "rule", r"$\tau_{rule}$"), (mem, "memorization", r"$\tau_{mem}$")):
+        if not onset.censored:
+            ax.axvline(onset.upper, color=COLOURS[name], lw=0.9)
+            ax.annotate(symbol, (onset.upper, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
+    config = run.config
+    ax.set_title(f"{config.model}, {config.rule}, N = {config.n_train}, seed {config.seed}", pad=16)
+    ax.set_xscale("log")
+    ax.set_ylim(-0.03, 1.03)
+
+
+def _plot_loss(ax: Axes, run: Run) -> None:
+    floors = run.floors
+    metrics = run.metrics
+    if not metrics.empty:
+        ax.plot(metrics["step"], metrics["loss"], color=COLOURS["loss"], label="training loss")
+    ax.axhline(floors["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
+    ax.axhline(
+        floors["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of the training set"
+    )
+    ax.set_xlabel("training step")
+    ax.set_ylabel(run.family.loss_label)
+    ax.set_ylim(bottom=0)

@@ -1,0 +1,131 @@
+"""What differs between architectures, as one value. Nothing outside this folder asks which architecture it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ...models.layers import Size
+from ...theory import Encoding, Law, Rule
+from ..config import RunConfig
+from ..data import random_stream
+
+BLOCK = 64
+"""Steps whose batches are drawn at once; part of what a seed means."""
+
+
+class Generations(NamedTuple):
+    """Grids that a model generated."""
+
+    symbols: Tensor  # int64 (n, D)
+    ambiguous: Tensor  # bool (n,): some cell is far from every code; never so where symbols are generated
+
+
+class Generate(Protocol):
+    """Lets a model generate n grids; all randomness comes from the CPU generator.
+
+    With `fixed`, the random numbers drawn do not depend on the model, so that the same generator follows one sample
+    through training: noise added on the way is left out.
+    """
+
+    def __call__(
+        self,
+        model: Any,
+        n: int,
+        generator: torch.Generator,
+        config: RunConfig,
+        encoding: Encoding | None,
+        fixed: bool = False,
+    ) -> Generations: ...
+
+
+class Compare(Protocol):
+    """The comparison of a run's models, by step, with exact laws: one table for all steps, on the same samples."""
+
+    def __call__(
+        self,
+        models: Iterable[tuple[int, nn.Module]],
+        laws: Mapping[str, Law],
+        splits: dict[str, Tensor],
+        config: RunConfig,
+        encoding: Encoding | None,
+        progress: bool,
+        **options: Any,
+    ) -> dict[int, pd.DataFrame]: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture and its training: what an engine, an evaluation, a comparison and a probe must know of it.
+
+    Attributes:
+        name: of its models, NAME-SIZE.
+        title: for figures and tables.
+        channel: what its networks invert; the exact optimum of a law is that of the channel.
+        place: column of its comparisons that says where the network was looked at.
+        loss_label: the unit of its training loss.
+        encoding: (config, rule) -> how symbols become what the network sees; None where it sees symbols.
+        network: (size, rule, encoding) -> a fresh network.
+        batches: (config, data, encoding, block) -> the inputs of `BLOCK` training steps, from seed and block alone.
+        loss: (network, one of these inputs, encoding) -> the training loss, a scalar tensor.
+        generate: see `Generate`.
+        floors: (config, rule, train, encoding) -> the loss of the exact optima: "population" and "empirical".
+        passes: (config) -> passes of the network over a grid that one generation takes.
+        lower_rungs: (rule) -> laws that know less than the rule, by name, to compare with.
+        compare: see `Compare`.
+        compare_options: options of `compare` beyond those that every family has.
+    """
+
+    name: str
+    title: str
+    channel: Literal["gaussian", "prefix", "mask"]
+    place: Literal["sigma", "position", "mask_rate"]
+    loss_label: str
+    encoding: Callable[[RunConfig, Rule], Encoding | None]
+    network: Callable[[Size, Rule, Any], nn.Module]
+    batches: Callable[[RunConfig, Tensor, Any, int], Sequence[Any]]
+    loss: Callable[[Any, Any, Any], Tensor]
+    generate: Generate
+    floors: Callable[[RunConfig, Rule, Tensor, Any], dict[str, float]]
+    passes: Callable[[RunConfig], float]
+    lower_rungs: Callable[[Rule], dict[str, Law]]
+    compare: Compare
+    compare_options: tuple[str, ...] = ()
+
+
+class Batches:
+    """The batch of any step: a function of seed and step alone, so that a resumed run sees what it would have seen.
+
+    Args:
+        family: draws them.
+        config: gives batch size and seed.
+        train: training symbols (N, D).
+        encoding: of the family's network.
+        device: where batches are wanted.
+    """
+
+    def __init__(
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device
+    ) -> None:
+        self.family, self.config, self.encoding = family, config, encoding
+        self.data = (encoding.encode(train) if encoding else train).to(device)
+        self._block = -1
+        self._drawn: Sequence[Any] = []
+
+    def __getitem__(self, step: int) -> Any:
+        """The batch of a step, counted from 0."""
+        if step // BLOCK != self._block:
+            self._block = step // BLOCK
+            self._drawn = self.family.batches(self.config, self.data, self.encoding, self._block)
+        return self._drawn[step % BLOCK]
+
+
+def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:
+    """Which training samples the steps of a block see: int64 (BLOCK, batch size), on the CPU."""
+    stream = random_stream(config.seed, "batches", block)
+    return torch.randint(n_train, (BLOCK, config.batch_size), generator=stream)
