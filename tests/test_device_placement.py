@@ -8,20 +8,28 @@ from stand_in_gpu import GPU, OnGPU, stand_in_gpu
 import twoclocks as tc
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.engine import Engine
-from twoclocks.empirics.evaluation import generate
-from twoclocks.empirics.runs.run import resolve_encoding
+from twoclocks.empirics.families import families, family
 from twoclocks.empirics.sampling import sample_images
 from twoclocks.theory import rules
 
 BINARY, COLOURED = "parity:2x4,G=4", "latin:3"
 SPECS = (
     BINARY, "exact-k:2x3,K=3", "row-k:2x3,K=1", "row-variable-k:2x3,K=1+2", "global-k:2x3,K=2+4",
-    "permutation:1x3", "latin:2", "sudoku:2x2",
+    "permutation:1x3", "latin:2", "sudoku:2x2", "grids", "validity", "cnf",
 )  # fmt: skip
 
 
+def explicit_rules():
+    squares = tc.rule("latin:2").sample(20, torch.Generator().manual_seed(0))
+    return {
+        "grids": tc.rule_from_grids(squares, shape=(2, 2)),
+        "validity": tc.rule_from_validity(lambda x: x.sum(-1) == 2, (2, 2)),
+        "cnf": tc.rule_from_cnf("p cnf 4 2\n1 2 0\n-3 4 0\n", (2, 2)),
+    }
+
+
 def laws_of(spec):
-    rule = tc.rule(spec)
+    rule = explicit_rules()[spec] if spec in explicit_rules() else tc.rule(spec)
     if rule.dim > 9:
         return {"rule": rule}  # slow on the stand-in, and the other laws have been asked about smaller grids
     train = rule.sample(6, torch.Generator().manual_seed(0))
@@ -68,22 +76,24 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(gpu):
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "bf16", "clip_norm": 1.0, "ema_halflife": 10.0}])
-@pytest.mark.parametrize(("model", "spec"), [("gpt-nano", BINARY), ("dit-nano", BINARY), ("dit-nano", COLOURED)])
+@pytest.mark.parametrize(
+    ("model", "spec"), [*((f"{name}-nano", BINARY) for name in families()), ("dit-nano", COLOURED)]
+)
 def test_training_and_generation_stay_on_the_models_device(gpu, model, spec, options):
     rule = tc.rule(spec)
     engines = {}
     generations = {}
     for device in ("cpu", str(gpu)):
-        asked = {"precision": "fp32", "n_train": 6, "batch_size": 4} | options
+        asked = {"precision": "fp32", "n_train": 6, "batch_size": 4, "sampler_steps": 3} | options
         config = tc.RunConfig(rule=spec, model=model, device=device, **asked)
-        encoding = resolve_encoding(config, rule)
+        encoding = family(model).encoding(config, rule)
         engine = engines[device] = Engine(config, rule, training_set(rule, 6, 0), encoding)
         engine.advance()
         engine.load_state({name: value.cpu() for name, value in engine.state().items()})
         engine.advance()
         assert engine.finite
         draw = torch.Generator().manual_seed(0)
-        generations[device] = generate(engine.generator_model, 4, draw, encoding, sampler_steps=3)
+        generations[device] = family(model).generate(engine.generator_model, 4, draw, config, encoding)
     ours, expected = engines[str(gpu)], engines["cpu"]
     assert all(isinstance(p, OnGPU) for p in ours.generator_model.parameters())
     for name, value in ours.state().items():
@@ -108,7 +118,9 @@ def test_images_are_sampled_where_the_noise_is(gpu, sampler):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_law_answers_on_the_device_of_the_question(gpu, spec):
-    assert {s.partition(":")[0] for s in SPECS} >= set(rules._FAMILIES)
+    assert {s.partition(":")[0] for s in SPECS} >= {
+        name for name, entry in rules._FAMILIES.items() if isinstance(entry, rules.Family)
+    }
     generator = torch.Generator().manual_seed(0)
     for name, law in laws_of(spec).items():
         x = law.sample(3, generator)
@@ -142,6 +154,13 @@ def test_the_posterior_covariance_is_where_the_images_are(gpu):
     exact = tc.OptimalDenoiser(tc.rule("parity:2x2,G=2"))
     images = exact.encoding.encode(exact.law.sample(2, torch.Generator().manual_seed(0)))
     same(exact.posterior_covariance(images.to(gpu), 0.7), exact.posterior_covariance(images, 0.7))
+
+
+def test_a_validity_function_is_asked_where_the_grids_are(gpu):
+    rule = tc.rule_from_validity(lambda x: x.sum(-1) % 2 == 0, (5, 5), support_size=2**24)  # too many grids to list
+    x = torch.randint(2, (4, 25), generator=torch.Generator().manual_seed(0))
+    same(rule.is_valid(x.to(gpu)), rule.is_valid(x))
+    same(rule.log_prob(x.to(gpu)), rule.log_prob(x))
 
 
 @pytest.mark.parametrize("spec", [BINARY, COLOURED])
