@@ -25,6 +25,7 @@ from .empirics import claim_basins as claim_basins
 from .empirics import claims_to_markdown as claims_to_markdown
 from .empirics import clocks_by_cell as clocks_by_cell
 from .empirics import compare_denoisers as compare_denoisers
+from .empirics import compare_masked as compare_masked
 from .empirics import compare_next_token as compare_next_token
 from .empirics import compare_over_training as compare_over_training
 from .empirics import comparison_splits as comparison_splits

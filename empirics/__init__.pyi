@@ -4,6 +4,7 @@ from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
+from .comparison.masked import compare_masked as compare_masked
 from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
@@ -20,6 +21,7 @@ from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
 from .onsets import find_onsets as find_onsets
+from .plugins import load_plugins as load_plugins
 from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions

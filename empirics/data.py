@@ -29,19 +29,18 @@ def sample_distinct(rule: Rule, n: int, generator: torch.Generator, exclude: Ten
     Raises:
         ValueError: the rule has fewer than n such grids.
     """
-    taken = rows_as_bytes(exclude) if exclude is not None else np.empty(0, dtype=f"V{rule.dim}")
-    taken = np.unique(taken)
+    taken = np.unique(rows_as_bytes(exclude if exclude is not None else torch.empty(0, rule.dim, dtype=torch.int64)))
     available = rule.support_size - len(taken)
     if n > available:
         raise ValueError(f"{rule.spec} has {available} grids to draw from, fewer than the {n} asked for")
-    rows = np.empty((0, rule.dim), dtype=np.uint8)
+    rows = np.empty((0, rule.dim), dtype=np.int64)
     while len(rows) < n:
-        fresh = rule.sample(max(64, 2 * (n - len(rows))), generator).numpy().astype(np.uint8)
+        fresh = rule.sample(max(64, 2 * (n - len(rows))), generator).numpy()
         both = np.concatenate([rows, fresh])
         keys = rows_as_bytes(torch.from_numpy(both))
         first = np.sort(np.unique(keys, return_index=True)[1])  # first occurrences, in the order drawn
         rows = both[first[~np.isin(keys[first], taken)]]
-    return torch.from_numpy(rows[:n].astype(np.int64))
+    return torch.from_numpy(rows[:n])
 
 
 def training_set(rule: Rule, n_train: int, seed: int) -> Tensor:
@@ -51,8 +50,11 @@ def training_set(rule: Rule, n_train: int, seed: int) -> Tensor:
 
 def rows_as_bytes(x: Tensor) -> np.ndarray:
     """Each row of symbols (N, D) as one opaque item, so that equality, sorting and look-up see whole rows: (N,)."""
-    rows = np.ascontiguousarray(x.cpu().numpy().astype(np.uint8))
-    return rows.view(f"V{rows.shape[1]}")[:, 0]
+    rows = x.cpu().numpy()
+    if rows.size and not 0 <= rows.min() <= rows.max() <= 65535:
+        raise ValueError(f"symbols must lie in 0..65535 to be compared by rows, got {rows.min()}..{rows.max()}")
+    rows = np.ascontiguousarray(rows.astype(np.uint16))
+    return rows.view(f"V{2 * rows.shape[1]}")[:, 0]
 
 
 def hash_rows(x: Tensor) -> frozenset[bytes]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,8 +43,8 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Draw what is inside in the package's style."""
-    with mpl.rc_context(_RC):
+    """Draw what is inside in the package's style, whatever a matplotlibrc of the reader's says, such as text.usetex."""
+    with mpl.style.context(["default", _RC]):
         yield
 
 

@@ -20,6 +20,7 @@ from .engine import Engine
 from .families import family
 from .families.family import BLOCK
 from .hardware import has_native_bf16, resolve, resolve_device
+from .interrupts import Interrupts, deferred
 from .progress import TimedBar, seconds_left
 from .runs.run import Run, environment, load_run, onset_as_json
 
@@ -54,6 +55,7 @@ def train(
         ValueError: an impossible config; a folder in use; a config that differs from the folder's.
         DamagedFile: a run to resume has no intact state left.
         OSError: the disk is full; the earlier state is intact.
+        KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
     rule = build_rule(config.rule)
     encoding = family(config.model).encoding(config, rule)
@@ -73,8 +75,11 @@ def train(
         if not fresh:
             _restore(run, engine)
         clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=run.metrics)
-        with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
-            status = _advance(run, engine, clocks, progress, line, log)
+        with (
+            _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
+            deferred(progress) as interrupts,
+        ):
+            status = _advance(run, engine, clocks, interrupts, progress, line, log)
     run.finish(
         {
             "status": status,
@@ -132,7 +137,9 @@ def _restore(run: Run, engine: Engine) -> None:
 Log = Callable[[dict[str, float]], None]
 
 
-def _advance(run: Run, engine: Engine, clocks: Clocks, progress: bool, line: int, log: Log | None) -> str:
+def _advance(
+    run: Run, engine: Engine, clocks: Clocks, interrupts: Interrupts, progress: bool, line: int, log: Log | None
+) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -177,9 +184,11 @@ def _advance(run: Run, engine: Engine, clocks: Clocks, progress: bool, line: int
                     kept_weights = step
                 if done:
                     return "finished" if step == config.steps else "stopped"
-            if due or time.monotonic() - saved > SAVE_EVERY:
+            if due or interrupts.came or time.monotonic() - saved > SAVE_EVERY:
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
+            if interrupts.came:
+                interrupts.act(f"{run.path} is saved at step {step}")
     return "finished"  # resumed after its last step
 
 

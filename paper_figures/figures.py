@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
+from ..empirics.hardware import resolve_device
 from ..empirics.style import figure_style
 from .catalogue import trained
 from .presets import Preset, preset
-from .store import Data, read_data, results_folder, write_data
+from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
 
 FIGURES = tuple(range(1, 29))
 OUTPUT = Path(__file__).parent / "output"
@@ -56,42 +57,59 @@ def draw(
     recompute: bool = False,
     runs: Path | None = None,
     progress: bool = True,
+    data: Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> list[Path]:
     """Draw figures as PNG and PDF.
 
     Args:
         numbers: of the figures, 1 to 28.
-        preset_name: the scale: smoke, laptop or paper.
+        preset_name: the scale: smoke, laptop or paper; one that a plugin registered; or a YAML file, see `read_preset`.
         out: folder for the figures.
         recompute: train what is missing and measure again, and keep the tables as the preset's data; otherwise the
-            committed tables are drawn.
+            tables that are there are drawn.
         runs: folder of the training runs, shared by the figures; by default the preset's own.
         progress: show a bar.
+        data: folder of the tables, read and written. By default the committed ones in a clone; elsewhere
+            ``figures-data`` in the present folder, and the committed ones of what has not been computed there.
+        device: where to train with `recompute`; by default as the preset says.
+        precision: of the training; by default as the preset says.
 
     Returns:
         The PNG files.
 
     Raises:
-        ValueError: an unknown figure or preset, or no data of this preset.
+        ValueError: an unknown figure, preset or device; no data of this preset; a folder that cannot be written, found
+            before anything is trained.
     """
-    scale = preset(preset_name).in_folder(runs)
+    scale = preset(preset_name).in_folder(runs).on(device, precision)
     chosen = sorted(set(numbers))
     modules = {number: figure_module(number) for number in chosen}
+    if (device or precision) and not recompute:
+        raise ValueError("device and precision are those of training; they need --recompute")
+    check_writable(out, "choose another folder for the figures (--out)")
     if recompute:
-        recompute_data(modules, scale, progress)
-    out.mkdir(parents=True, exist_ok=True)
+        options = [f"--preset {preset_name}"]
+        options += [f"--device {device}"] if device else []
+        options += [f"--precision {precision}"] if precision else []
+        recompute_data(modules, scale, progress, written_data(data), " ".join(options))
     files = []
     for number in tqdm(chosen, unit="figure", disable=not progress or len(chosen) == 1, leave=False):
         with figure_style():
-            figure = modules[number].plot(read_data(results_folder(scale.name, number)))
+            figure = modules[number].plot(read_data(drawn_folder(scale.name, number, data)))
             for suffix in (".png", ".pdf"):
                 figure.savefig(out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
         files.append(out / f"fig{number:02d}.png")
     return files
 
 
-def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bool) -> None:
-    """Train every run that the figures need, each once, then compute and keep each figure's tables."""
+def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bool, folder: Path, options: str) -> None:
+    """Train every run that the figures need, each once, then compute each figure's tables and keep them in a folder."""
+    for number in modules:  # a folder that refuses the tables is found out before days of training
+        check_writable(figure_folder(folder, scale.name, number), "choose another folder for the tables (--data)")
+    for architecture in scale.architectures.values():
+        resolve_device(architecture.base.device)
     needed = {number: module.configs(scale) for number, module in modules.items()}
     runs = trained([config for configs in needed.values() for config in configs], scale, progress)
     keep_freed_memory()
@@ -99,8 +117,8 @@ def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bo
         started = time.monotonic()
         own = [runs[config] for config in needed[number]]
         data = modules[number].compute(scale, own)
-        command = f"twoclocks figure {number} --preset {scale.name} --recompute"
-        write_data(results_folder(scale.name, number), data, own, time.monotonic() - started, command)
+        command = f"twoclocks figure {number} {options} --recompute"
+        write_data(figure_folder(folder, scale.name, number), data, own, time.monotonic() - started, command)
 
 
 def _undated(suffix: str) -> dict[str, None]:

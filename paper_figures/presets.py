@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..empirics import RunConfig
 from ..empirics.config import QUICK
@@ -89,16 +90,39 @@ class Preset:
         """The preset with its runs elsewhere."""
         return self if runs is None else dataclasses.replace(self, runs=runs)
 
+    def on(self, device: str | None, precision: str | None) -> Preset:
+        """The preset with all its runs trained on another device or in another precision; None leaves them."""
+        asked: dict[str, Any] = {name: value for name, value in (("device", device), ("precision", precision)) if value}
+        if not asked:
+            return self
+        dit, gpt = (replace(kind, base=replace(kind.base, **asked)) for kind in (self.dit, self.gpt))
+        return replace(self, dit=dit, gpt=gpt)
+
 
 def preset(name: str) -> Preset:
-    """A preset by name: smoke, laptop or paper.
+    """A preset by name, such as smoke, laptop or paper, or from a YAML file.
 
     Raises:
-        ValueError: another name.
+        ValueError: another name, or a file that `read_preset` refuses.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    if name in PRESETS:
+        return PRESETS[name]
+    if name.endswith((".yaml", ".yml")):
+        from .preset_file import read_preset
+
+        return read_preset(Path(name))
+    raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}, or a file PRESET.yaml")
+
+
+def register_figure_preset(own: Preset) -> None:
+    """Let `preset` and ``twoclocks figure --preset`` know a preset of one's own by its name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if own.name in PRESETS:
+        raise ValueError(f"a preset named {own.name!r} exists already")
+    PRESETS[own.name] = own
 
 
 def _paper() -> Preset:

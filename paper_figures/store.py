@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,47 @@ Data = Mapping[str, pd.DataFrame]
 
 
 RESULTS = Path(__file__).parent / "results"
+OWN = Path("figures-data")
+"""Where data are computed from an installed package, which is nobody's place to write to: in the present folder."""
 
 
 def results_folder(preset: str, number: int) -> Path:
     """Where the committed data of a figure lie."""
-    return RESULTS / preset / f"fig{number:02d}"
+    return figure_folder(RESULTS, preset, number)
+
+
+def figure_folder(data: Path, preset: str, number: int) -> Path:
+    """Where the data of a figure lie in a data folder."""
+    return data / preset / f"fig{number:02d}"
+
+
+def written_data(data: Path | None = None) -> Path:
+    """The data folder to write to: the one given; else a clone's own results, or OWN outside a clone."""
+    if data is not None:
+        return data
+    return RESULTS if (RESULTS.parents[1] / ".git").exists() else OWN
+
+
+def drawn_folder(preset: str, number: int, data: Path | None = None) -> Path:
+    """The folder whose data are drawn: in the data folder given; else in OWN where there are any, or committed."""
+    if data is not None:
+        return figure_folder(data, preset, number)
+    own = figure_folder(OWN, preset, number)
+    return own if any(own.glob("*.parquet")) else results_folder(preset, number)
+
+
+def check_writable(folder: Path, fix: str) -> None:
+    """Make a folder, and make sure that files can be written there.
+
+    Raises:
+        ValueError: they cannot; the message ends with the fix.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise ValueError(f"{folder} cannot be written ({fault.strerror}); {fix}") from None
 
 
 def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, command: str) -> None:
@@ -53,7 +90,7 @@ def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: A
         **environment(),
         "configs": [changed_fields(run.config) for run in runs],
     }
-    (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_data(folder: Path) -> dict[str, pd.DataFrame]:
@@ -70,7 +107,7 @@ def read_data(folder: Path) -> dict[str, pd.DataFrame]:
 
 def read_provenance(folder: Path) -> dict[str, Any]:
     """How the data of a folder were made."""
-    return dict(json.loads((folder / "provenance.json").read_text()))
+    return dict(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
 
 
 def changed_fields(config: RunConfig) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The command line: one line and exit status 2 for a bad request, a table and a figure for a good one."""
 
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -7,7 +9,9 @@ from importlib.metadata import version
 import pytest
 
 import twoclocks as tc
-from twoclocks.cli import COMMANDS, RunCommand, main
+from twoclocks.cli import main
+from twoclocks.commands import COMMANDS
+from twoclocks.empirics.interrupts import Terminated
 
 TINY = ["--rule", "parity:2x4,G=4", "--model", "gpt-nano", "--n-train", "8", "--steps", "12", "--batch-size", "8"]
 TINY += ["--n-eval", "16", "--eval-first", "6"]
@@ -29,7 +33,8 @@ def failing(capsys, *arguments):
         (["--rule", "parrot:6x6"], "known rules: parity:6x6,G=3"),
         (["--model", "dit-huge"], "known models: dit-nano"),
         (["--n-train", "0"], "n_train must lie in 1"),
-        (["--n-train", "20000000"], "exceeds the 16777216 valid grids"),
+        (["--n-train", "20000000"], "exceeds the 65536 valid grids of parity:4x6,G=3"),
+        (["--rule", "parity:6x6,G=3", "--n-train", "20000000"], "exceeds the 16777216 valid grids"),
         (["--lr", "-1"], "lr must lie in"),
         (["--resume"], "--out"),
         (["--device", "toaster"], "device"),
@@ -88,6 +93,8 @@ def test_baseline_prints_exact_chance(capsys):
     text = capsys.readouterr().out
     assert "576 valid grids of 4^16" in text
     assert "0.25" in text  # 144 of 576
+    main(["baseline", "parity:200x200,G=2"])  # a number of 6,021 digits
+    assert "4.0e+6020 valid grids of 2^40000" in capsys.readouterr().out
     main(["baseline", "parity:1x2,G=2"])  # two grids: the default sizes adapt
     assert "2 valid grids" in capsys.readouterr().out
     assert "0..576" in failing(capsys, "baseline", "latin:4", "--n-train", "577")
@@ -119,6 +126,12 @@ def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
     ("arguments", "told"),
     [
         (["run", "--lr", "abc"], "--lr: could not convert string to float: 'abc'"),
+        (["run", "--lrr", "3"], "unknown option --lrr of twoclocks run; did you mean --lr?"),
+        (["run", "--lr=1e-3", "--n_trian=3"], "did you mean --n-train?"),
+        (["sweep", "grid.yaml", "--otu", "runs"], "did you mean --out?"),  # although --out is missing, too
+        (["compare", "runs/a", "--devcie", "cpu"], "did you mean --device?"),
+        (["report", "runs", "more"], "'more' is one argument too many"),
+        (["figre", "3"], "unknown command 'figre'; did you mean figure?"),
         (["run", "--precision", "fp64"], "Expected one of ('auto', 'fp32', 'bf16')"),
         (["nonsense"], "nonsense"),
         ([], "Expected one of {run, sweep,"),
@@ -165,27 +178,56 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     assert run.stdout.count("\n") == 1
 
 
-def test_an_interrupted_run_is_told_to_resume_and_no_other_command(monkeypatch, capsys):
-    def interrupt(self, asked_for):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--seed", "3", "--out", "here"], ["results so far are in here", "--seed 3 --out here --resume"]),
+        (["run", "--model", "gpt-nano"], ["twoclocks run --model gpt-nano --out runs/gpt-nano-1 --resume"]),
+        (["sweep", "quick-gpt", "--out", "there"], ["the runs so far are in there", "the same command continues"]),
+        (["figure", "5", "--recompute"], ["figures so far are in figures", "runs/figures-laptop"]),
+        (["report", "runs"], ["the page in runs is not written yet"]),
+        (["baseline", "parity:2x4,G=4"], []),
+    ],
+)
+@pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interruption_says_where_results_lie(tmp_path, monkeypatch, capsys, arguments, told, kind, status):
+    def interrupt(*given, **named):
+        raise kind
 
-    told = {}
-    for arguments in (["run"], ["report", "runs"]):
-        monkeypatch.setattr(COMMANDS[arguments[0]], "__call__", interrupt)
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        assert ended.value.code == 130
-        told[arguments[0]] = capsys.readouterr().err
-    assert "--resume" in told["run"]
-    assert told["report"] == "twoclocks: interrupted\n"
+    for name in ("train", "sweeps.sweep.sweep", "write_report"):
+        monkeypatch.setattr(f"twoclocks.empirics.{name}", interrupt)
+    monkeypatch.setattr("twoclocks.paper_figures.figures.draw", interrupt)
+    monkeypatch.setattr("twoclocks.theory.chance_table", interrupt)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == status
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"twoclocks: {'interrupted' if status == 130 else 'terminated'}")
+    for words in told:
+        assert words in said
 
 
-@pytest.mark.parametrize("options", [[], ["--no-resume"], ["--no-tensorboard"], ["--resume", "--out", "old"]])
-def test_options_that_set_nothing_of_the_run_leave_the_quick_preset(monkeypatch, capsys, options):
-    asked = []
-    monkeypatch.setattr(RunCommand, "_train_quick", lambda self, out: asked.append("quick"))
-    monkeypatch.setattr("twoclocks.empirics.train", lambda *given, **named: asked.append("own"))
-    monkeypatch.setattr("twoclocks.cli.show_clocks", lambda runs, out: None)
-    main(["run", *options])
-    main(["run", "--seed", "1", *options])
-    assert asked == ["quick", "own"]
+def test_sigterm_is_left_as_it_was(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    main(["--version"])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def test_an_ascii_terminal_is_printed_on():
+    done = subprocess.run(
+        [sys.executable, "-m", "twoclocks", "--help"], capture_output=True, env={**os.environ, **ASCII}, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"* run " in done.stdout
+
+
+def test_a_backend_for_a_display_is_of_no_concern(tmp_path):
+    code = "from twoclocks.cli import main; main(['--version']); import matplotlib; print(matplotlib.get_backend())"
+    environment = {**os.environ, "MPLBACKEND": "no-such-backend"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "agg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import shlex
@@ -15,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import twoclocks as tc
-from twoclocks import cli
+from twoclocks.commands import COMMANDS
+from twoclocks.commands.parsing import option_names
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -96,7 +96,7 @@ def test_console_snippets_name_commands_and_options_that_exist(page):
             assert set(arguments) <= targets, line
         elif program == "twoclocks":
             options = {word.partition("=")[0] for word in arguments[1:] if word.startswith("--")}
-            assert options <= command_options(arguments[0]), line
+            assert options <= set(option_names(COMMANDS[arguments[0]])), line
         else:
             assert program in {"dask", "git", "jupyter", "mkdocs", "pip", "pytest", "python", "ruff"}, line
 
@@ -105,14 +105,6 @@ def test_console_snippets_name_commands_and_options_that_exist(page):
 def test_snippets_fit_beside_the_menu(page):
     for _, kind, code in FENCE.findall(page.read_text()):
         assert max(map(len, code.splitlines())) <= 88, f"a {kind} snippet is cut at 88 columns on the site"
-
-
-def command_options(command: str) -> set[str]:
-    names = set()
-    for field in dataclasses.fields(cli.COMMANDS[command]):
-        inner = dataclasses.fields(tc.RunConfig) if field.name == "config" else (field,)
-        names |= {f"--{part.name.replace('_', '-')}" for part in inner} | {f"--{part.name}" for part in inner}
-    return names | {"--help"}
 
 
 def stub_names(package: str) -> set[str]:

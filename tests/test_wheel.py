@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("cli.py", "theory", "models", "empirics", "paper_figures")
+SOURCES = ("cli.py", "commands", "theory", "models", "empirics", "paper_figures")
 KINDS = (".py", ".pyi", ".html", ".css", ".js", ".parquet", ".json")
 
 

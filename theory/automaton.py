@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import available_memory
 from .law import Rule
 
 
@@ -38,7 +39,8 @@ class LayeredAutomaton(Rule):
         NoAdjacentOnes((6, 6)).support_size  # 39088169, the 38th Fibonacci number
 
     The automaton is built on first use, layer by layer: `step` runs on all states of a layer at once, equal states
-    merge, and states that no valid grid passes are pruned. Time and memory grow with the edges that remain.
+    merge, and states that no valid grid passes are pruned. Time and memory grow with the edges that remain; one that
+    outgrows `MAX_STATES` or `MAX_BYTES` is refused before it does.
 
     Args:
         shape: (H, W).
@@ -49,11 +51,16 @@ class LayeredAutomaton(Rule):
         groups: the whole grid, unless the subclass sets its own parts.
 
     Raises:
-        ValueError: a bad shape or alphabet; and, when it is first used, a rule that no grid satisfies.
+        ValueError: a bad shape or alphabet; and, when it is first used, a rule that no grid satisfies, or too many
+            states.
     """
 
     start: int = 0
     MEMORY = 2**30  # bytes of messages held at once; a larger batch is run in parts
+    MAX_STATES = 2**25  # in all layers; a subclass or an instance may set its own bounds
+    MAX_BYTES = 2**31  # while it is built; never more than nine tenths of the memory that the machine has left
+    EDGE_BYTES, SORTING_BYTES = 16, 40  # of a finished edge with its share of states; and of one in the layer at work
+    EDGES: float | None = None  # how many the finished automaton has, where that is known before it is built
 
     def __init__(self, shape: tuple[int, int], alphabet: int) -> None:
         super().__init__(shape, alphabet)
@@ -81,6 +88,11 @@ class LayeredAutomaton(Rule):
     def support_size(self) -> int:
         return self._trellis.support_size
 
+    @property
+    def cost(self) -> float:
+        """Five operations an edge; the automaton is built for it, within its bounds, unless `EDGES` is known."""
+        return 5.0 * (self.EDGES if self.EDGES is not None else self._trellis.n_edges)
+
     def constraints(self, x: Tensor) -> dict[str, Tensor]:
         """The whole rule as one constraint, found by running the automaton; see `Rule.constraints`."""
         cells = x.reshape(-1, self.dim).cpu().numpy()
@@ -90,7 +102,7 @@ class LayeredAutomaton(Rule):
             for symbol in range(self.alphabet):
                 reading = np.flatnonzero(alive & (cells[:, position] == symbol))
                 alive[reading], states[reading] = self._checked_step(states[reading], position, symbol)
-        alive[alive] = np.broadcast_to(self.accept(states[alive]), alive.sum())
+        alive[alive] = self._checked_accept(states[alive])
         return {"rule": torch.from_numpy(alive).to(x.device).reshape(*x.shape[:-1], 1)}
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -108,7 +120,7 @@ class LayeredAutomaton(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """One walk through the automaton for the whole batch; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         cells = x.cpu().long()
         probs = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64)
         state = torch.zeros(len(x), dtype=torch.int64)
@@ -130,29 +142,60 @@ class LayeredAutomaton(Rule):
         return h.split(max(1, self.MEMORY // (8 * self._trellis.n_states)))
 
     def _checked_step(self, states: np.ndarray, position: int, symbol: int) -> tuple[np.ndarray, np.ndarray]:
-        allowed, following = self.step(states, position, symbol)
-        allowed, following = np.asarray(allowed), np.asarray(following)
+        if not len(states):  # a step of one's own need not know what to do with none
+            return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+        returned = self.step(states, position, symbol)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"{type(self).__name__}.step must return (allowed, next_states), got {returned!r}")
+        allowed, following = np.asarray(returned[0]), np.asarray(returned[1])
         if allowed.dtype != bool or following.dtype.kind not in "iu":
             raise ValueError(
                 f"{type(self).__name__}.step must return (bool, integer) arrays, got {allowed.dtype}, {following.dtype}"
             )
-        return np.broadcast_to(allowed, states.shape), np.broadcast_to(following, states.shape)
+        return self._one_each(allowed, states, "step"), self._one_each(following, states, "step")
+
+    def _checked_accept(self, states: np.ndarray) -> np.ndarray:
+        if not len(states):
+            return np.zeros(0, dtype=bool)
+        accepted = np.asarray(self.accept(states))
+        if accepted.dtype != bool:
+            raise ValueError(f"{type(self).__name__}.accept must return a bool array, got {accepted.dtype}")
+        return self._one_each(accepted, states, "accept")
+
+    def _one_each(self, values: np.ndarray, states: np.ndarray, method: str) -> np.ndarray:
+        if values.shape not in ((), (1,), states.shape):
+            raise ValueError(
+                f"{type(self).__name__}.{method} must return arrays of shape {states.shape}, or one value for all, "
+                f"got {values.shape}"
+            )
+        return np.broadcast_to(values, states.shape)
 
     @cached_property
     def _trellis(self) -> _Trellis:
         states = np.array([self.start], dtype=np.int64)
         layers, reachable = [], [1]
+        room = min(self.MAX_BYTES, 0.9 * available_memory())
+        self._check_room(self.EDGES or 0, 0, room)
+        held = 0  # edges of the layers before
         for position in range(self.dim):
-            sources, reached = [], []
+            sources, reached, n_edges = [], [], 0
             for symbol in range(self.alphabet):
                 allowed, following = self._checked_step(states, position, symbol)
                 sources.append(np.flatnonzero(allowed).astype(np.int32))
                 reached.append(following[allowed].astype(np.int64))
+                n_edges += len(sources[-1])
+                self._check_room(held + n_edges, n_edges, room)
             states, merged = np.unique(np.concatenate(reached), return_inverse=True)
             ends = np.cumsum([len(part) for part in sources])
             layers.append(list(zip(sources, np.split(merged.astype(np.int32), ends[:-1]), strict=True)))
             reachable.append(len(states))
-        alive = np.array(np.broadcast_to(self.accept(states), len(states)))
+            held += n_edges
+            if sum(reachable) > self.MAX_STATES:
+                raise ValueError(
+                    f"{self.spec} has {sum(reachable):,} states after {position + 1} of {self.dim} cells, more than "
+                    f"{self.MAX_STATES:,}; remember less in a state, or set {type(self).__name__}.MAX_STATES"
+                )
+        alive = np.array(self._checked_accept(states))
         sizes = [int(alive.sum())]
         for t in reversed(range(self.dim)):  # keep the states that some accepted path passes
             renumbered = np.cumsum(alive, dtype=np.int32) - 1
@@ -167,6 +210,16 @@ class LayeredAutomaton(Rule):
             raise ValueError(f"no {self.shape} grid satisfies {self.spec}")
         return _Trellis(layers, sizes[::-1])
 
+    def _check_room(self, edges: float, sorting: float, room: float) -> None:
+        """ValueError where edges, some of them being sorted, take more than room bytes."""
+        needed = self.EDGE_BYTES * edges + self.SORTING_BYTES * sorting
+        if needed > room:
+            raise ValueError(
+                f"{self.spec} has {edges:,.0f} edges or more and needs over {needed / 2**30:.1f} GiB, more than "
+                f"{room / 2**30:.1f} GiB; remember less in a state, or set {type(self).__name__}.MAX_BYTES where the "
+                f"machine has more memory left"
+            )
+
 
 class _Edges(NamedTuple):
     """The edges of one layer that read one symbol; a source occurs once."""
@@ -176,9 +229,9 @@ class _Edges(NamedTuple):
     injective: bool  # a target occurs once too
 
     def blocks(self, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Sources and targets on the device of `like` (..., B), in blocks whose messages stay in cache."""
+        """Sources and targets in blocks whose messages (..., B) stay in cache."""
         rows = max(1, 2**17 // max(1, like.shape[-1]))
-        return zip(self.source.to(like.device).split(rows), self.target.to(like.device).split(rows), strict=True)
+        return zip(self.source.split(rows), self.target.split(rows), strict=True)
 
 
 class _Trellis:
@@ -202,6 +255,8 @@ class _Trellis:
             completions = _completions(layers, sizes, object)
         self.support_size = int(completions[0][0])
         self.log_completions = [torch.from_numpy(_log(counts)) for counts in completions]
+        self.n_edges = sum(len(edges.source) for layer in self.layers for edges in layer)
+        self._copies = {torch.device("cpu"): self.layers}
         self.most_completions = [float(logs.max()) for logs in self.log_completions]
 
     def moves(self, t: int, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,6 +271,15 @@ class _Trellis:
                 targets[rows, s] = target
                 probs[rows, s] = torch.exp(self.log_completions[t + 1][target] - self.log_completions[t][state[rows]])
         return probs, targets
+
+    def layers_on(self, device: torch.device) -> list[list[_Edges]]:
+        """The layers on a device, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = [
+                [_Edges(edges.source.to(device), edges.target.to(device), edges.injective) for edges in layer]
+                for layer in self.layers
+            ]
+        return self._copies[device]
 
     def posterior(self, h: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
         """Log normaliser (B,) and, if asked, marginals (B, D, Q), for fields h (B, D, Q).
@@ -248,7 +312,7 @@ class _Trellis:
         alphas = [w.new_ones(1, w.shape[-1])]
         log_scale = torch.zeros(w.shape[-1], dtype=torch.float64, device=w.device)
         largest_loss = torch.full_like(log_scale, -math.inf)
-        for t, layer in enumerate(self.layers):
+        for t, layer in enumerate(self.layers_on(w.device)):
             # Each edge loses at most `tiny` to underflow, in units of the sum over sources, here and in the backward
             # pass; as no weight exceeds 1, no more than that times the most completions of a target.
             loss = log_scale + self.most_completions[t + 1] + math.log(info.tiny * sum(len(e.source) for e in layer))
@@ -267,9 +331,9 @@ class _Trellis:
         tiny = torch.finfo(w.dtype).tiny
         m = torch.zeros_like(w)
         beta = torch.ones_like(alphas[-1])
-        for t in reversed(range(len(self.layers))):
+        for t, layer in reversed(list(enumerate(self.layers_on(w.device)))):
             reached = torch.zeros_like(alphas[t])
-            for s, edges in enumerate(self.layers[t]):
+            for s, edges in enumerate(layer):
                 for source, target in edges.blocks(w):
                     flow = beta.index_select(0, target).mul_(w[t, s])
                     _add_at(reached, source, flow, True)
@@ -280,29 +344,40 @@ class _Trellis:
     def _in_log_space(self, fields: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
         """Log of the total (B,) and marginals (B, D, Q) for float64 fields (D, Q, B) of any size.
 
-        Log messages run back from the end; forward from the start they make the posterior a Markov chain, whose state
-        probabilities are sums of positive terms of at most 1.
+        Log messages run back from the end; forward from the start they make the posterior a Markov chain. The chances
+        of the edges that leave a state are scaled to sum to 1, which rounding alone would not let them do: messages
+        of size 1e15 are known to 0.1.
         """
         betas = [fields.new_zeros(self.sizes[-1], fields.shape[-1])]
         for t in reversed(range(len(self.layers))):
             reached = fields.new_full((self.sizes[t], fields.shape[-1]), -math.inf)
-            for s, edges in enumerate(self.layers[t]):
-                for source, target in edges.blocks(fields):
-                    flow = betas[0].index_select(0, target).add_(fields[t, s])
-                    reached.index_copy_(0, source.long(), torch.logaddexp(reached.index_select(0, source), flow))
+            for source, flow in self._onward(t, fields, betas[0]):
+                reached.index_copy_(0, source, torch.logaddexp(reached.index_select(0, source), flow))
             betas.insert(0, reached)
         m = torch.zeros_like(fields)
         chance = fields.new_ones(1, fields.shape[-1])
-        for t, layer in enumerate(self.layers) if marginals else ():
+        for t, layer in enumerate(self.layers_on(fields.device)) if marginals else ():
+            top, total = torch.full_like(chance, -math.inf), torch.zeros_like(chance)
+            for source, flow in self._onward(t, fields, betas[t + 1]):
+                top.index_copy_(0, source, torch.maximum(top.index_select(0, source), flow))
+            for source, flow in self._onward(t, fields, betas[t + 1]):
+                _add_at(total, source, flow.sub_(top.index_select(0, source)).exp_(), True)
+            share = chance.div_(total)  # every state has an edge onward, and its likeliest counts 1
             reached = fields.new_zeros(self.sizes[t + 1], fields.shape[-1])
             for s, edges in enumerate(layer):
                 for source, target in edges.blocks(fields):
                     flow = betas[t + 1].index_select(0, target).add_(fields[t, s])
-                    flow = flow.sub_(betas[t].index_select(0, source)).exp_().mul_(chance.index_select(0, source))
+                    flow = flow.sub_(top.index_select(0, source)).exp_().mul_(share.index_select(0, source))
                     m[t, s] += flow.sum(0)
                     _add_at(reached, target, flow, edges.injective)
             chance = reached
-        return betas[0][0], m.permute(2, 0, 1)
+        return betas[0][0], (m / m.sum(1, keepdim=True)).permute(2, 0, 1)
+
+    def _onward(self, t: int, fields: Tensor, beta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each block of edges of layer t, the sources and the log messages that come back along the edges."""
+        for s, edges in enumerate(self.layers_on(fields.device)[t]):
+            for source, target in edges.blocks(fields):
+                yield source.long(), beta.index_select(0, target).add_(fields[t, s])
 
 
 def _add_at(total: Tensor, rows: Tensor, values: Tensor, distinct: bool) -> None:

@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from .channels import Gaussian
+from .checks import whole_number
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas
 from .encodings import Encoding
@@ -54,7 +56,7 @@ def mutual_information(
 
 @torch.no_grad()
 def condensation_sigma(
-    rule: Law,
+    law: Law,
     n_train: int,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -67,7 +69,7 @@ def condensation_sigma(
     Biroli et al., 2024, and the random energy model behind it).
 
     Args:
-        rule: the rule, or any other law, that training samples are drawn from.
+        law: the rule, or any other law, that training samples are drawn from.
         n_train: N, the number of distinct training samples.
         encoding: how symbols become images; by default pm1 for two symbols, onehot above.
         n_samples: configurations drawn for the Monte Carlo average, the same at every sigma. The error of the result
@@ -80,23 +82,22 @@ def condensation_sigma(
         sigma, in data units.
 
     Raises:
-        ValueError: N < 2, where log N is reached only as sigma grows without bound; or N at or beyond the size of the
-            support, where it is never reached, as I(x; y) stays below the law's entropy.
+        ValueError: N not a whole number, or below 2, where log N is reached only as sigma grows without bound; or N at
+            or beyond the size of the support, where it is never reached, as I(x; y) stays below the law's entropy.
     """
-    if n_train < 2:
-        raise ValueError(f"n_train must be at least 2, got {n_train}: a single sample has no scale to tell apart")
+    n_train = whole_number("n_train", n_train, 2)  # a single sample has no scale to tell apart
     target = math.log(n_train)
-    if target >= rule.entropy:
+    if target >= law.entropy:
         raise ValueError(
-            f"n_train={n_train} must be below exp(entropy) = {math.exp(rule.entropy):.6g} configurations of the law: "
+            f"n_train={n_train} must be below exp({law.entropy:.6g}), the exponential of the law's entropy: "
             "I(x; y) saturates there and never reaches log N"
         )
-    encoding = OptimalDenoiser(rule, encoding).encoding
-    clean, noise = noisy_samples(rule, encoding, n_samples, generator)
+    encoding = OptimalDenoiser(law, encoding).encoding
+    clean, noise = noisy_samples(law, encoding, n_samples, generator)
 
     def excess(log_sigma: float) -> float:
         sigma = math.exp(log_sigma)
-        return float(_divergence(rule, encoding, clean + sigma * noise, sigma).mean()) - target
+        return float(_divergence(law, encoding, clean + sigma * noise, sigma).mean()) - target
 
     low = high = 0.0
     while excess(low) <= 0:
@@ -110,8 +111,6 @@ def condensation_sigma(
 
 def _divergence(law: Law, encoding: Encoding, y: Tensor, sigma: float) -> Tensor:
     """KL(p(x | y) || p(x)) in nats for images y: (B,)."""
-    codes = encoding.codes.to(y)  # (Q, C)
-    h = (encoding.cells(y) @ codes.T - codes.square().sum(-1) / 2) / sigma**2  # (B, D, Q)
-    h = h - h.amax(-1, keepdim=True)  # the divergence does not change, and large fields do not cancel
-    log_z, marginals = law._evaluate(h, marginals=True)  # both in one pass: this is all the cost
+    h = Gaussian(encoding).fields(y, sigma)
+    log_z, marginals = law.posterior(h)  # both in one pass: this is all the cost
     return (h * marginals).sum((1, 2)) - log_z

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class GroupCount(Rule):
         ValueError: size does not divide the grid or is too large, no counts, or a count outside 0..size.
     """
 
+    group_constraint = "group"
     LARGEST = 900  # cells of a group: 2^-size must stay a normal float64
     BLOCK = 2**17  # entries of one step of the recurrence, to stay in the processor's cache
 
@@ -69,30 +71,46 @@ class GroupCount(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """The share of a group's completions that go on with each symbol; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         groups = x.cpu().long().unflatten(1, (-1, self.size))
         before = groups.cumsum(-1) - groups  # ones so far (B, n, size)
-        probs = self._next_symbol()[torch.arange(self.size), before]  # (B, n, size, 2)
+        left = torch.arange(self.size - 1, -1, -1)  # cells of the group after this one
+        probs = torch.stack([self._completions[left, before + symbol] for symbol in (0, 1)], -1)  # (B, n, size, 2)
+        probs /= probs.sum(-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
         broken = (~self.constraints(groups.flatten(1))["group"]).cumsum(1) > 0
         probs[:, 1:] *= ~broken[:, :-1, None, None]
         return probs.flatten(1, 2).to(x.device)
 
-    def _next_symbol(self) -> Tensor:
-        """P(next symbol | cells read, ones among them), zero where nothing can follow: float64 (size, size, 2)."""
-        table = torch.zeros(self.size, self.size, 2, dtype=torch.float64)
-        for read in range(self.size):
-            left = self.size - read - 1
-            ways = [sum(math.comb(left, c - ones) for c in self.counts if c >= ones) for ones in range(read + 2)]
-            for ones in range(read + 1):
-                if total := ways[ones] + ways[ones + 1]:
-                    table[read, ones, 0], table[read, ones, 1] = ways[ones] / total, ways[ones + 1] / total
-        return table
+    def _unmask(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (-1, self.size))
+        hidden, ones = (groups == 2).sum(-1), (groups == 1).sum(-1)  # (B, n): any masked cell may be the next
+        chance = self._completions.to(x.device)
+        probs = torch.stack([chance[(hidden - 1).clamp_min(0), ones + symbol] for symbol in (0, 1)], -1)
+        probs /= probs.sum(-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
+        probs *= (chance[hidden, ones] > 0).all(1)[:, None, None]
+        return probs.repeat_interleave(self.size, 1)
+
+    @property
+    def cost(self) -> float:
+        return 5.0 * self.dim * (max(self.counts) + 1) * len(self.counts)
+
+    @cached_property
+    def _completions(self) -> Tensor:
+        """The chance that fair coins in the cells left bring the ones so far to an allowed count.
+
+        float64 (size + 1, size + 2), by cells left and ones so far; a sum of positive terms, exact to rounding.
+        """
+        chance = torch.zeros(self.size + 1, self.size + 2, dtype=torch.float64)
+        chance[0, list(self.counts)] = 1.0
+        for left in range(self.size):
+            chance[left + 1, :-1] = (chance[left, :-1] + chance[left, 1:]) / 2
+        return chance
 
     def _posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, zeros, ones = self._by_group(h[..., 1] - h[..., 0])
         return h.amax(-1).sum(-1) + log_weight - math.log(self.support_size), torch.stack([zeros, ones], -1)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         _, zeros, ones = self._by_group(log_odds.to(torch.promote_types(log_odds.dtype, torch.float32)))
         return (ones - zeros).to(log_odds.dtype)
 

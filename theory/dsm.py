@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .channels import noise_levels
 from .encodings import Encoding, default_encoding
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -28,7 +29,8 @@ def dsm_loss(
         denoiser: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,): learned or `OptimalDenoiser`.
         x: clean symbols (N, D).
         sigmas: noise standard deviations, in data units.
-        encoding: how symbols become images; by default the denoiser's own if it has one, else the default on (1, D).
+        encoding: how symbols become images; by default the denoiser's own if it has one, else pm1 on (1, D), for two
+            symbols.
         n_noise: noise draws for each sample and sigma; every sigma sees the same draws.
         generator: source of the noise, on the CPU; by default seeded with 0.
         batch_size: images a call.
@@ -42,9 +44,7 @@ def dsm_loss(
     if x.ndim != 2 or len(x) == 0 or n_noise < 1:
         raise ValueError(f"need samples of shape (N, D) and n_noise >= 1, got {tuple(x.shape)} and {n_noise}")
     levels = check_sigmas(sigmas)
-    encoding = (
-        encoding or getattr(denoiser, "encoding", None) or default_encoding((1, x.shape[1]), max(2, int(x.max()) + 1))
-    )
+    encoding = encoding or getattr(denoiser, "encoding", None) or default_encoding((1, x.shape[1]), 2)
     generator = generator or torch.Generator().manual_seed(0)
     total = torch.zeros(len(levels), dtype=torch.float64)
     for part in x.repeat(n_noise, 1).split(batch_size):
@@ -58,7 +58,4 @@ def dsm_loss(
 
 def check_sigmas(sigmas: Sequence[float] | Tensor) -> Tensor:
     """Noise levels as float64 (n,); ValueError unless positive and finite."""
-    levels = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1).cpu()
-    if not bool(((levels > 0) & levels.isfinite()).all()):
-        raise ValueError("each sigma must be positive and finite")
-    return levels
+    return noise_levels(sigmas).cpu()

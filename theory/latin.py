@@ -21,6 +21,8 @@ class LatinSquare(LayeredAutomaton):
         ValueError: n outside 2..6.
     """
 
+    group_constraint = "row"
+
     def __init__(self, n: int) -> None:
         if not 2 <= n <= 6:
             raise ValueError(
@@ -28,6 +30,7 @@ class LatinSquare(LayeredAutomaton):
             )
         super().__init__((n, n), n)
         self.spec = f"latin:{n}"
+        self.EDGES = {2: 8, 3: 66, 4: 1_376, 5: 92_690, 6: 20_786_232}[n]
         self.groups = torch.arange(n * n).reshape(n, n)
 
     @property
@@ -72,6 +75,7 @@ class Sudoku(LatinSquare):
         super().__init__(height * width)
         self.block = (height, width)
         self.spec = f"sudoku:{height}x{width}"
+        self.EDGES = {(2, 2): 656, (2, 3): 2_816_232, (3, 2): 923_112}[self.block]
 
     def constraints(self, x: Tensor) -> dict[str, Tensor]:
         height, width = self.block

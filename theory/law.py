@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .calculus import Contrast, LogPartition, Marginals, clamped_marginals
+from .channels import Mask, Prefix
+from .checks import extent, tracked
+
 BLOCKED = -1e30
 """Stand-in for -inf inside the laws: finite, so that 0 * field and field - field stay numbers, in float32 too."""
+FAINTEST = -1e24
+"""The least finite field: what is below counts as this, so that sums over up to 10^5 cells stay far from BLOCKED."""
 
 
 class Law(ABC):
@@ -26,7 +31,7 @@ class Law(ABC):
         shape: (H, W), rows and columns of the grid.
         alphabet: Q, the number of symbols; symbols are the integers 0..Q-1.
 
-    A subclass implements `_posterior`, `sample`, `support_contains` and `entropy`, and overrides what it can do faster.
+    A subclass implements `_posterior`, `sample` and `entropy`, and overrides what it can do faster.
     """
 
     shape: tuple[int, int]
@@ -73,7 +78,7 @@ class Law(ABC):
             ValueError: wrong shape, an integer dtype, NaN or +inf.
         """
         self._check_fields(h)
-        return _LogPartition.apply(h, self)
+        return LogPartition.apply(h, self)
 
     def marginals(self, h: Tensor) -> Tensor:
         """Posterior probabilities P(x_i = s) under the tilted law: the gradient of `log_partition`.
@@ -88,25 +93,43 @@ class Law(ABC):
             ValueError: wrong shape, an integer dtype, NaN or +inf.
         """
         self._check_fields(h)
-        return _Marginals.apply(h, self)
+        return Marginals.apply(h, self)
 
-    def binary_mean(self, log_odds: Tensor) -> Tensor:
-        """Posterior mean of the -1/+1 code of each cell, for an alphabet of two.
+    def posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_partition` and `marginals` in one pass; same argument and errors.
 
         Args:
-            log_odds: (B, D), h[..., 1] - h[..., 0], finite.
+            h: fields (..., D, Q), any float dtype; -inf forbids a symbol at a cell.
 
         Returns:
-            (B, D): P(x_i = 1) - P(x_i = 0).
+            (...) and (..., D, Q) in the dtype of h, differentiable as the two methods are.
         """
-        if log_odds.requires_grad and torch.is_grad_enabled():
-            return Law._binary_mean(self, log_odds)  # by way of the marginals, which carry gradients
-        return self._binary_mean(log_odds)
+        self._check_fields(h)
+        if tracked(h):
+            return LogPartition.apply(h, self), Marginals.apply(h, self)
+        return self._evaluate(h, marginals=True)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
-        """As `binary_mean`; a law with a faster way, which need not carry gradients, overrides this."""
-        marginals = self.marginals(torch.stack([torch.zeros_like(log_odds), log_odds], -1))
-        return marginals[..., 1] - marginals[..., 0]
+    def contrast(self, log_odds: Tensor) -> Tensor:
+        """P(x_i = 1) - P(x_i = 0) of each cell under the tilted law, for an alphabet of two.
+
+        Args:
+            log_odds: (..., D), h[..., 1] - h[..., 0], any float dtype.
+
+        Returns:
+            (..., D) in the dtype of log_odds, differentiable.
+
+        Raises:
+            ValueError: wrong shape, an integer dtype, NaN or infinities, or another alphabet.
+        """
+        if self.alphabet != 2:
+            raise ValueError(f"contrast needs an alphabet of 2, got {self.alphabet}; use marginals")
+        self._check_fields(log_odds[..., None].expand(*log_odds.shape, 2))
+        return Contrast.apply(log_odds, self) if tracked(log_odds) else self._evaluate_contrast(log_odds)
+
+    def _contrast(self, log_odds: Tensor) -> Tensor:
+        """`contrast` for (B, D), float32 or float64; a law with a faster way overrides this."""
+        m = self._posterior(torch.stack([torch.zeros_like(log_odds), log_odds], -1))[1]
+        return m[..., 1] - m[..., 0]
 
     def pair_marginals(self, h: Tensor) -> Tensor:
         """P(x_i = s, x_j = u) under the tilted law, by conditioning on each (i, s) in turn.
@@ -118,23 +141,13 @@ class Law(ABC):
             (..., D, Q, D, Q).
         """
         self._check_fields(h)
-        D, Q = self.dim, self.alphabet
-        flat = h.reshape(-1, D, Q)
-        single = self.marginals(flat)  # (B, D, Q)
-        pairs = single.new_empty(*single.shape, D, Q)
-        for i in range(D):
-            for s in range(Q):
-                clamped = flat.clone()
-                clamped[:, i] = -math.inf
-                clamped[:, i, s] = 0.0
-                pairs[:, i, s] = single[:, i, s, None, None] * self.marginals(clamped)
-        return pairs.reshape(*h.shape, D, Q)
+        pairs = torch.stack([clamped_marginals(self, h, i) for i in range(self.dim)], -4)
+        return self.marginals(h)[..., None, None] * pairs
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D): float64 (...), -inf off the support."""
-        self.check_symbols(x)
-        h = torch.full((*x.shape, self.alphabet), -math.inf, dtype=torch.float64, device=x.device)
-        return self.log_partition(h.scatter_(-1, x.long().unsqueeze(-1), 0.0))
+        x = self.check_symbols(x)
+        return self.log_partition(Mask().fields(x, self.alphabet))
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """The autoregressive optimum P(x_t = s | x_<t), by clamping the prefix.
@@ -148,25 +161,53 @@ class Law(ABC):
         Raises:
             ValueError: wrong shape, dtype or symbols.
         """
-        self.check_symbols(x, batch=True)
-        h = torch.zeros(*x.shape, self.alphabet, dtype=torch.float64, device=x.device)
-        probs = torch.empty_like(h)
-        for t in range(self.dim):
-            probs[:, t] = self.marginals(h)[:, t]
-            h[:, t] = -math.inf
-            h[:, t].scatter_(-1, x[:, t, None].long(), 0.0)
-        return probs
+        x = self.check_symbols(x, batch=True)
+        steps = [self.marginals(Prefix().fields(x, t, self.alphabet))[:, t] for t in range(self.dim)]
+        return torch.stack(steps, 1)
 
-    def check_symbols(self, x: Tensor, batch: bool = False) -> None:
-        """Raise ValueError unless x holds integer symbols 0..Q-1 in shape (..., D), or (B, D) when batch is set."""
+    def unmask_probs(self, x: Tensor) -> Tensor:
+        """The optimum of masked diffusion: P(x_i = s | the visible cells), for every masked cell i.
+
+        Args:
+            x: symbols (B, D), Q where a cell is masked.
+
+        Returns:
+            float64 (B, D, Q). A visible cell's row is its own symbol. Where the law cannot produce the visible cells,
+            the rows of masked cells are all zero, as those of `next_token_probs` after an impossible prefix.
+
+        Raises:
+            ValueError: wrong shape, dtype or symbols.
+        """
+        x = self.check_symbols(x, batch=True, masked=True).long()
+        own = torch.arange(self.alphabet, device=x.device) == x.unsqueeze(-1)
+        return torch.where((x < self.alphabet).unsqueeze(-1), own.double(), self._unmask(x))
+
+    def _unmask(self, x: Tensor) -> Tensor:
+        """`unmask_probs` in masked cells, anything in visible ones; a law with a faster way overrides this."""
+        return self.marginals(Mask().fields(x, self.alphabet))
+
+    def check_symbols(self, x: Tensor, batch: bool = False, masked: bool = False) -> Tensor:
+        """The symbols x (..., D), or (B, D) when batch is set; Q, where masked is set, stands for a masked cell.
+
+        Returns:
+            x itself, or as int64 where it is bool or an unsigned type for which torch lacks operations.
+
+        Raises:
+            ValueError: another shape, another dtype than integers or bool, or symbols outside 0..Q-1.
+        """
         if not isinstance(x, Tensor) or x.dtype.is_floating_point or x.dtype.is_complex:
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"symbols must be an integer tensor, got {kind}")
         if x.ndim < 1 or x.shape[-1] != self.dim or (batch and x.ndim != 2):
             wanted = f"(B, {self.dim})" if batch else f"(..., {self.dim})"
             raise ValueError(f"symbols must have shape {wanted} for a {self.shape} grid, got {tuple(x.shape)}")
-        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.alphabet):
-            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}, got {int(x.min())}..{int(x.max())}")
+        if x.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
+            x = x.long()
+        most = self.alphabet if masked else self.alphabet - 1
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) > most):
+            mask = f", or {most} for a masked cell" if masked else ""
+            raise ValueError(f"symbols must lie in 0..{self.alphabet - 1}{mask}, got {int(x.min())}..{int(x.max())}")
+        return x
 
     def _check_fields(self, h: Tensor) -> None:
         if not isinstance(h, Tensor) or not h.dtype.is_floating_point:
@@ -174,14 +215,16 @@ class Law(ABC):
             raise ValueError(f"fields must be a floating-point tensor, got {kind}")
         if h.ndim < 2 or h.shape[-2:] != (self.dim, self.alphabet):
             raise ValueError(f"fields must have shape (..., {self.dim}, {self.alphabet}), got {tuple(h.shape)}")
-        if h.numel() and not bool(h.max() < math.inf):  # NaN propagates through max and fails the comparison
-            raise ValueError("fields must be finite or -inf; found NaN or +inf")
 
     def _evaluate(self, h: Tensor, marginals: bool) -> tuple[Tensor, Tensor]:
         """Log partition (...) and, if asked, marginals (..., D, Q), with -inf fields and impossible tilts settled."""
         batch = h.shape[:-2]
-        flat = h.reshape(-1, self.dim, self.alphabet)
-        work = flat.to(torch.promote_types(flat.dtype, torch.float32)).clamp_min(BLOCKED)
+        work = h.reshape(-1, self.dim, self.alphabet).to(torch.promote_types(h.dtype, torch.float32))
+        low, high = extent(work)
+        if not high < math.inf:
+            raise ValueError("fields must be finite or -inf; found NaN or +inf")
+        if low < FAINTEST:
+            work = work.clamp_min(FAINTEST).masked_fill(work == -math.inf, BLOCKED)
         if marginals:
             log_z, m = self._posterior(work)
         else:
@@ -192,6 +235,15 @@ class Law(ABC):
             m = m.masked_fill(impossible[:, None, None], 0.0).to(h.dtype).reshape(h.shape)
         return log_z.masked_fill(impossible, -math.inf).to(h.dtype).reshape(batch), m
 
+    def _evaluate_contrast(self, log_odds: Tensor) -> Tensor:
+        work = log_odds.reshape(-1, self.dim).to(torch.promote_types(log_odds.dtype, torch.float32))
+        low, high = extent(work)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError("log-odds must be finite; found NaN or an infinity")
+        if low < FAINTEST or high > -FAINTEST:
+            work = work.clamp(FAINTEST, -FAINTEST)
+        return self._contrast(work).to(log_odds.dtype).reshape(log_odds.shape)
+
 
 class Rule(Law):
     """The uniform law on the support of a rule: every valid grid equally likely.
@@ -200,10 +252,13 @@ class Rule(Law):
         spec: the text that `rule` turns into this object.
         groups: int64 (n_groups, size), the cells whose joint patterns count as the rule's parts; group memorization
             asks whether a part was seen in training at its own place.
+        group_constraint: the kind of `constraints`, one for each group, that alone decides which patterns a group can
+            show; None where there is none.
     """
 
     spec: str
     groups: Tensor
+    group_constraint: str | None = None
 
     @property
     @abstractmethod
@@ -217,6 +272,20 @@ class Rule(Law):
         A single group of all cells shows every valid grid once.
         """
         return self.support_size if self.groups.shape == (1, self.dim) else None
+
+    def possible_groups(self, x: Tensor) -> Tensor:
+        """Which groups show a pattern that some valid grid has there: bool (B, n_groups) for symbols x (B, D)."""
+        if self.groups.shape == (1, self.dim):
+            return self.is_valid(x)[:, None]
+        if self.group_constraint is not None:
+            return self.constraints(x)[self.group_constraint]
+        valid = self.is_valid(x)
+        possible = valid[:, None].repeat(1, len(self.groups))
+        for group, cells in enumerate(self.groups.to(x.device)):
+            patterns, which = torch.unique(x[~valid][:, cells], dim=0, return_inverse=True)
+            shown = self.log_partition(Mask().fields(masked_except(self, cells, patterns), self.alphabet)) > -math.inf
+            possible[~valid, group] = shown[which]
+        return possible
 
     @abstractmethod
     def constraints(self, x: Tensor) -> dict[str, Tensor]:
@@ -241,9 +310,25 @@ class Rule(Law):
         Raises:
             ValueError: wrong shape, dtype or symbols.
         """
-        self.check_symbols(x)
+        x = self.check_symbols(x)
         parts = [held.all(-1) for held in self.constraints(x).values()]
         return torch.stack(parts).all(0)
+
+    @property
+    def cost(self) -> float:
+        """Operations that the marginals of one set of fields take, to a small factor, known without finding them.
+
+        By default those of a closed form: a few for each cell and symbol.
+        """
+        return 10.0 * self.dim * self.alphabet
+
+    def markov_accuracy(self, transitions: Tensor) -> float | None:
+        """P(valid) of a Markov model, given as `NGramLaw.transitions`; None where no closed form is known."""
+        return None
+
+    def ngram_accuracy(self, order: int) -> float | None:
+        """P(valid) of the rule's best order-k Markov model; None where no closed form is known."""
+        return None
 
     @property
     def entropy(self) -> float:
@@ -261,43 +346,16 @@ def check_grid(shape: tuple[int, int], alphabet: int) -> None:
         raise ValueError(f"alphabet must hold at least 2 symbols, got {alphabet}")
 
 
-def clamped_fields(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
-    """Fields float64 (n, D, Q) that fix the cells (size,) to each pattern (n, size) and leave the others free."""
-    h = torch.zeros(len(patterns), law.dim, law.alphabet, dtype=torch.float64)
-    clamp = torch.full((*patterns.shape, law.alphabet), -math.inf, dtype=torch.float64)
-    h[:, cells] = clamp.scatter_(-1, patterns.long().unsqueeze(-1), 0.0)
-    return h
+def count_text(n: int) -> str:
+    """A count in words of any size: 17,179,869,184, and 1.4e+6020 beyond 30 digits."""
+    if n < 10**30:
+        return f"{n:,}"
+    exponent = math.floor(math.log10(n))
+    return f"{10 ** (math.log10(n) - exponent):.1f}e+{exponent}"
 
 
-class _LogPartition(torch.autograd.Function):
-    """The log partition function with its marginals as gradient, whatever algorithm computed it."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
-        ctx.law = law
-        ctx.save_for_backward(h)
-        return law._evaluate(h.detach(), marginals=False)[0]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (h,) = ctx.saved_tensors
-        return grads[0][..., None, None] * _Marginals.apply(h, ctx.law), None
-
-
-class _Marginals(torch.autograd.Function):
-    """The marginals, with the covariance of the one-hot symbols as Jacobian."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, law: Law) -> Tensor:
-        m = law._evaluate(h.detach(), marginals=True)[1]
-        ctx.law = law
-        ctx.save_for_backward(h, m)
-        return m
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        h, m = ctx.saved_tensors
-        (g,) = grads
-        second = torch.einsum("...isju,...ju->...is", ctx.law.pair_marginals(h), g)
-        return second - m * (m * g).sum((-2, -1), keepdim=True), None
+def masked_except(law: Law, cells: Tensor, patterns: Tensor) -> Tensor:
+    """Symbols int64 (n, D) that show each pattern (n, size) in the cells (size,), and are masked elsewhere."""
+    x = torch.full((len(patterns), law.dim), law.alphabet, dtype=torch.int64, device=patterns.device)
+    x[:, cells] = patterns.long()
+    return x

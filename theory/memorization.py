@@ -12,7 +12,9 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from .law import Rule, clamped_fields
+from .channels import Mask
+from .checks import count_text
+from .law import Rule, masked_except
 
 Level = Literal["sample", "group"]
 Sampler = Literal["population", "cube"]
@@ -43,18 +45,18 @@ def chance_memorization(
         raise ValueError(f"level must be 'sample' or 'group', got {level!r}")
     if sampler not in ("population", "cube"):
         raise ValueError(f"sampler must be 'population' or 'cube', got {sampler!r}")
-    size = rule.support_size if sampler == "population" else rule.alphabet**rule.dim
     if isinstance(train, int | np.integer):
         train = int(train)
         if not 0 <= train <= rule.support_size:
-            raise ValueError(f"a training set of distinct samples holds 0..{rule.support_size} of them, got N={train}")
-        return train / size if level == "sample" else _expected_group_chance(rule, sampler, train)
-    rule.check_symbols(train, batch=True)
+            most = count_text(rule.support_size)
+            raise ValueError(f"a training set of distinct samples holds 0..{most} of them, got N={train}")
+        return train / _grids(rule, sampler) if level == "sample" else _expected_group_chance(rule, sampler, train)
+    train = rule.check_symbols(train, batch=True)
     if level == "group":
         return _group_chance(rule, sampler, train)
     if sampler == "population":
         train = train[rule.is_valid(train)]  # it never shows the others
-    return len(torch.unique(train, dim=0)) / size if len(train) else 0.0
+    return len(torch.unique(train, dim=0)) / _grids(rule, sampler) if len(train) else 0.0
 
 
 def chance_table(rule: Rule, n_train: Sequence[int]) -> pd.DataFrame:
@@ -144,13 +146,19 @@ def binomial_tail(successes: np.ndarray, trials: np.ndarray, probability: float)
     return np.where(successes == 0, 1.0, tail)
 
 
+def _grids(rule: Rule, sampler: Sampler) -> int:
+    """How many grids the sampler chooses from."""
+    return rule.support_size if sampler == "population" else rule.alphabet**rule.dim
+
+
 def _group_chance(rule: Rule, sampler: Sampler, train: Tensor) -> float:
     """Group-level chance for one training set (N, D)."""
-    seen = [torch.unique(train[:, cells], dim=0) if len(train) else train[:, cells] for cells in rule.groups]
-    if sampler == "cube":
-        patterns: int | None = rule.alphabet ** rule.groups.shape[1]
-    else:  # a training set off the support may show patterns that the rule never does
-        patterns = rule.group_patterns if bool(rule.is_valid(train).all()) else None
+    if sampler == "population" and rule.group_patterns is not None:  # the rule shows no others
+        shown = rule.possible_groups(train)
+    else:
+        shown = torch.ones(len(train), len(rule.groups), dtype=torch.bool, device=train.device)
+    seen = [torch.unique(train[held][:, cells], dim=0) for cells, held in zip(rule.groups, shown.T, strict=True)]
+    patterns = rule.group_patterns if sampler == "population" else rule.alphabet ** rule.groups.shape[1]
     if patterns is not None:
         return sum(map(len, seen)) / (len(seen) * patterns)
     known = sum(_pattern_probs(rule, cells, part) for cells, part in zip(rule.groups, seen, strict=True))
@@ -192,7 +200,10 @@ def _chance_seen(population: int, part: int, n: int, terms: int = 2**20) -> floa
 
 def _pattern_probs(rule: Rule, cells: Tensor, patterns: Tensor, block: int = 4096) -> float:
     """P(x[cells] is one of the distinct patterns (n, size)) under a rule."""
-    logs = [rule.log_partition(clamped_fields(rule, cells, part)) for part in patterns.split(block)]
+    logs = [
+        rule.log_partition(Mask().fields(masked_except(rule, cells, part), rule.alphabet))
+        for part in patterns.split(block)
+    ]
     return float(torch.cat(logs).exp().sum()) if logs else 0.0
 
 
@@ -200,7 +211,7 @@ def _possible_patterns(rule: Rule, cells: Tensor, block: int = 4096, most: int =
     """The probabilities of all patterns that a rule can show in these cells, found cell by cell: float64 (n,)."""
     patterns, probs = torch.zeros(1, 0, dtype=torch.int64), torch.ones(1, dtype=torch.float64)
     for k, cell in enumerate(cells):
-        following = [rule.marginals(clamped_fields(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
+        following = [rule.unmask_probs(masked_except(rule, cells[:k], part))[:, cell] for part in patterns.split(block)]
         joint = probs[:, None] * torch.cat(following)  # (n, Q)
         row, symbol = joint.nonzero(as_tuple=True)
         if len(row) > most:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .law import BLOCKED, Law, Rule, clamped_fields
-from .parity import GroupParity
+from .law import BLOCKED, Law, Rule, masked_except
 
 
 class NGramLaw(Law):
@@ -71,7 +70,7 @@ class NGramLaw(Law):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """Look up each window; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         symbols = x.long().cpu()
         probs = torch.empty(*x.shape, self.alphabet, dtype=torch.float64)
         state = torch.zeros(len(x), dtype=torch.int64)
@@ -84,7 +83,7 @@ class NGramLaw(Law):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for symbols x (..., D), float64 (...): the sum of the chain's conditionals."""
-        self.check_symbols(x)
+        x = self.check_symbols(x)
         flat = x.reshape(-1, self.dim)
         chosen = self.next_token_probs(flat).gather(-1, flat.long().unsqueeze(-1))
         return chosen.log().sum((1, 2)).reshape(x.shape[:-1])
@@ -142,10 +141,10 @@ def ngram_rule_accuracy(
     Raises:
         ValueError: an order outside 0..D-1, Q^(k+1) too large, or n_samples < 2.
     """
-    if isinstance(rule, GroupParity):
-        if not 0 <= order < rule.dim:
-            raise ValueError(f"order must lie in 0..{rule.dim - 1} for {rule.dim} cells, got {order}")
-        return RuleAccuracy(1.0 if order >= rule.G - 1 else 2.0 ** -len(rule.groups), 0.0)
+    if not 0 <= order < rule.dim:
+        raise ValueError(f"order must lie in 0..{rule.dim - 1} for {rule.dim} cells, got {order}")
+    if (known := rule.ngram_accuracy(order)) is not None:
+        return RuleAccuracy(known, 0.0)
     model = NGramLaw(rule, order)
     if rule.support_size <= 2**14:
         return RuleAccuracy(float(model.log_prob(support(rule)).exp().sum()), 0.0)
@@ -165,7 +164,7 @@ def support(law: Law) -> Tensor:
     for t in range(law.dim):
         kept = []
         for part in prefixes.split(4096):
-            alive = law.marginals(clamped_fields(law, torch.arange(t), part))[:, t] > 1e-12  # zeros may be rounded
+            alive = law.unmask_probs(masked_except(law, torch.arange(t), part))[:, t] > 1e-12  # zeros may be rounded
             row, symbol = alive.nonzero(as_tuple=True)
             kept.append(torch.cat([part[row], symbol[:, None]], 1))
         prefixes = torch.cat(kept)
@@ -182,7 +181,7 @@ def _conditionals(law: Law, order: int, block: int) -> Tensor:
         places = Q ** torch.arange(seen - 1, -1, -1)
         windows = torch.arange(Q**seen)[:, None] // places % Q  # (Q^seen, seen)
         parts, cells = windows.split(max(1, block // (D * Q))), torch.arange(t - seen, t)
-        rows = [law.marginals(clamped_fields(law, cells, part))[:, t] for part in parts]
+        rows = [law.unmask_probs(masked_except(law, cells, part))[:, t] for part in parts]
         conditional = torch.cat(rows)
         conditional[conditional.sum(-1) == 0] = 1 / Q  # a window of probability zero, never reached
         table[t] = conditional.repeat(states // Q**seen, 1)  # the same whatever stands before the window

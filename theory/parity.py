@@ -26,6 +26,8 @@ class GroupParity(Rule):
         ValueError: G does not divide the grid.
     """
 
+    group_constraint = "group"
+
     def __init__(self, shape: tuple[int, int], G: int) -> None:
         super().__init__(shape, 2)
         if G < 2 or self.dim % G:
@@ -53,7 +55,7 @@ class GroupParity(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """Fair coins, but for the last cell of a group, which its parity settles; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         groups = x.unflatten(1, (-1, self.G))
         probs = torch.full((*groups.shape, 2), 0.5, dtype=torch.float64, device=x.device)
         odd = groups[..., :-1].sum(-1) % 2
@@ -62,6 +64,35 @@ class GroupParity(Rule):
         broken = (groups.sum(-1) % 2).cumsum(1) > 0  # some group up to here is odd
         probs[:, 1:] *= ~broken[:, :-1, None, None]
         return probs.flatten(1, 2)
+
+    def _unmask(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (-1, self.G))
+        hidden = (groups == 2).sum(-1, keepdim=True)
+        odd = (groups == 1).sum(-1, keepdim=True) % 2
+        ones = torch.where(hidden > 1, 0.5, odd.double()).expand(groups.shape)  # the parity settles a lone cell
+        possible = ~((hidden == 0) & (odd == 1)).any(1, keepdim=True)
+        return (torch.stack([1 - ones, ones], -1) * possible[..., None]).flatten(1, 2)
+
+    @property
+    def cost(self) -> float:
+        return 30.0 * self.dim
+
+    def ngram_accuracy(self, order: int) -> float:
+        """With k < G - 1 every window is a fair coin; with more, the model settles the last cell of each group."""
+        return 1.0 if order >= self.G - 1 else 2.0 ** -len(self.groups)
+
+    def markov_accuracy(self, transitions: Tensor) -> float:
+        """A sum over the model's window and the parity of the open group."""
+        states = transitions.shape[1]
+        chance = torch.zeros(states, 2, dtype=torch.float64)  # (window, parity so far)
+        chance[0, 0] = 1.0
+        for t in range(self.dim):
+            joint = chance[:, None, :] * transitions[t][:, :, None]  # (window, symbol, parity before)
+            joint[:, 1] = joint[:, 1].flip(-1)  # a one turns the parity round
+            chance = joint.reshape(2, states, 2).sum(0)  # the window forgets its oldest symbol
+            if (t + 1) % self.G == 0:
+                chance[:, 1] = 0.0
+        return float(chance.sum())
 
     def _log_normaliser(self, h: Tensor) -> Tensor:
         return self._group_terms(h)[0]
@@ -84,7 +115,7 @@ class GroupParity(Rule):
         log_z = cells.sum(-1) + log_group.sum(-1) - self.dim * math.log(2)
         return log_z, signs, floor, a, rest, total
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         work = log_odds.to(torch.promote_types(log_odds.dtype, torch.float32))
         d = _by_group(work, self.G)
         signs, smallest, floor, a, rest, total = _complements(d)

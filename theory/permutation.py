@@ -28,6 +28,8 @@ class RowPermutation(Rule):
         ValueError: a height below 1, or n outside 2..16.
     """
 
+    group_constraint = "row"
+
     def __init__(self, height: int, n: int) -> None:
         if not 2 <= n <= 16:
             raise ValueError(f"rows must be permutations of 2 to 16 symbols (2^n sets are kept in memory), got {n}")
@@ -51,7 +53,7 @@ class RowPermutation(Rule):
 
     def next_token_probs(self, x: Tensor) -> Tensor:
         """Equal chances for the symbols that a row has not used; see `Law.next_token_probs`."""
-        self.check_symbols(x, batch=True)
+        x = self.check_symbols(x, batch=True)
         rows = x.unflatten(1, self.shape)
         chosen = torch.nn.functional.one_hot(rows.long(), self.alphabet)  # (B, H, n, Q)
         before = chosen.cumsum(-2) - chosen
@@ -68,6 +70,10 @@ class RowPermutation(Rule):
     def _log_normaliser(self, h: Tensor) -> Tensor:
         rows = self._row._log_normaliser(h.reshape(-1, self.alphabet, self.alphabet))
         return rows.reshape(-1, self.shape[0]).sum(-1)
+
+    @property
+    def cost(self) -> float:
+        return 5.0 * self.shape[0] * self.alphabet * 2 ** (self.alphabet - 1)  # edges of the automaton of a row
 
     @cached_property
     def _row(self) -> _Permutation:

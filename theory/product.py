@@ -14,12 +14,14 @@ class ProductLaw(Law):
     """Independent cells: p(x) = prod_i probs[i, x_i].
 
     Args:
-        probs: (D, Q) non-negative, each row summing to 1.
+        probs: (D, Q) non-negative, each row summing to 1 but for rounding in float32; copied.
         shape: (H, W) with H * W = D.
 
     Raises:
         ValueError: probs of another shape, negative, or not normalised.
     """
+
+    ROUNDING = 1e-6  # a row's sum may be off 1 by this; it is then made 1
 
     def __init__(self, probs: Tensor, shape: tuple[int, int]) -> None:
         probs = torch.as_tensor(probs, dtype=torch.float64)
@@ -28,9 +30,12 @@ class ProductLaw(Law):
         super().__init__(shape, probs.shape[1])
         if len(probs) != self.dim:
             raise ValueError(f"probs must have shape ({self.dim}, Q), got {tuple(probs.shape)}")
-        if bool((probs < 0).any()) or not torch.allclose(probs.sum(-1), torch.ones(len(probs), dtype=probs.dtype)):
-            raise ValueError("each row of probs must be non-negative and sum to 1")
-        self.probs = probs
+        totals = probs.sum(-1, keepdim=True)
+        if not bool((probs >= 0).all()) or not bool(((totals - 1).abs() <= self.ROUNDING).all()):
+            raise ValueError(
+                "each row of probs must be non-negative and sum to 1; divide it by its sum, or compute it in float64"
+            )
+        self.probs = probs / totals
 
     @property
     def entropy(self) -> float:
@@ -45,7 +50,12 @@ class ProductLaw(Law):
         tilted = h + self.probs.log().clamp_min(BLOCKED).to(h)
         return tilted.logsumexp(-1).sum(-1), tilted.softmax(-1)
 
-    def _binary_mean(self, log_odds: Tensor) -> Tensor:
+    def _unmask(self, x: Tensor) -> Tensor:
+        probs = self.probs.to(x.device)
+        chosen = probs.expand(len(x), -1, -1).gather(-1, x.clamp_max(self.alphabet - 1).unsqueeze(-1))[..., 0]
+        return probs * ((chosen > 0) | (x == self.alphabet)).all(1)[:, None, None]
+
+    def _contrast(self, log_odds: Tensor) -> Tensor:
         prior = self.probs.log().diff(dim=-1).squeeze(-1).to(log_odds)
         return torch.tanh((log_odds + prior) / 2)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import count_text, whole_number
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas, dsm_loss
 from .empirical import EmpiricalLaw
@@ -62,7 +63,7 @@ def bayes_curves(
 
 
 def rule_gap(
-    rule: Law,
+    law: Law,
     sigmas: Sequence[float] | Tensor,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -75,11 +76,10 @@ def rule_gap(
     (1 + sigma^2)^(G-1) / sigma^(4(G-1)), so every further cell of a group makes the rule sigma^2 times fainter.
 
     Args:
-        rule: a rule, or any other law.
+        law: a rule, or any other law.
         sigmas: noise standard deviations, in data units.
         encoding: how symbols become images; by default pm1 for two symbols, onehot above.
-        n_samples: configurations drawn, each with one noise shared by all sigmas. At very small sigma few draws
-            contribute: read the standard error, or raise it.
+        n_samples: configurations drawn, each with one noise shared by all sigmas.
         generator: source of samples and noise; by default seeded with 0.
 
     Returns:
@@ -89,12 +89,12 @@ def rule_gap(
     Raises:
         ValueError: an encoding that does not fit, a sigma that is not positive and finite, or n_samples < 2.
     """
-    return rule_gap_estimate(rule, sigmas, encoding, n_samples, generator).value
+    return rule_gap_estimate(law, sigmas, encoding, n_samples, generator).value
 
 
 @torch.no_grad()
 def rule_gap_estimate(
-    rule: Law,
+    law: Law,
     sigmas: Sequence[float] | Tensor,
     encoding: Encoding | None = None,
     n_samples: int = 4096,
@@ -104,17 +104,56 @@ def rule_gap_estimate(
 
     The rule's denoiser is the posterior mean, so its error is orthogonal to any function of y, and the difference of
     the two losses is E|D_rule(y) - D_product(y)|^2 exactly. We average that: it needs no clean sample beside y, cannot
-    be negative, and stays accurate where both losses agree to many digits.
+    be negative, and stays accurate where both losses agree to many digits. At small sigma it lives on rare noise that
+    carries one cell half way to another symbol; half of the draws are made so, and weighted for it.
     """
-    independent = ProductLaw(rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64)), rule.shape)
-    with_rule, without = OptimalDenoiser(rule, encoding), OptimalDenoiser(independent, encoding)
+    unseen = torch.full((1, law.dim), law.alphabet)
+    independent = ProductLaw(law.unmask_probs(unseen)[0], law.shape)
+    with_rule, without = OptimalDenoiser(law, encoding), OptimalDenoiser(independent, encoding)
     levels = check_sigmas(sigmas)
-    clean, noise = noisy_samples(rule, with_rule.encoding, n_samples, generator)
+    draws = _ShiftedDraws(law, with_rule.encoding, n_samples, generator)
     gaps = []
     for sigma in levels.tolist():
-        y = clean + sigma * noise
-        gaps.append((with_rule(y, sigma) - without(y, sigma)).square().flatten(1).mean(1))
+        y, weight = draws.at(sigma)
+        gaps.append(weight * (with_rule(y, sigma) - without(y, sigma)).square().flatten(1).mean(1))
     return summarise(gaps)
+
+
+class _ShiftedDraws:
+    """Noisy images of a law, half of them with one cell moved half way to another symbol, and importance weights.
+
+    At small sigma two denoisers differ where noise carries a cell to the middle between two codes, which plain draws
+    never see. The proposal is p(y | x) / 2 plus half the average, over cells and other symbols, of p(y | x) with its
+    mean moved so; no weight exceeds 2. The same draws serve every sigma.
+    """
+
+    def __init__(self, law: Law, encoding: Encoding, n_samples: int, generator: torch.Generator | None) -> None:
+        n = whole_number("n_samples", n_samples, 2)  # for a standard error
+        generator = generator or torch.Generator().manual_seed(0)
+        self.encoding, self.x = encoding, law.sample(n, generator)
+        self.clean = encoding.encode(self.x, torch.float64)
+        self.noise = torch.randn(self.clean.shape, generator=generator, dtype=torch.float64)
+        cell = torch.randint(law.dim, (n,), generator=generator)
+        other = torch.randint(1, law.alphabet, (n,), generator=generator)
+        self.codes = encoding.codes
+        row = torch.arange(n)
+        symbol = self.x[row, cell]
+        shift = (self.codes[(symbol + other) % law.alphabet] - self.codes[symbol]) / 2  # (n, C)
+        cells = torch.zeros_like(encoding.cells(self.clean))
+        cells[row, cell] = shift * (torch.rand(n, 1, generator=generator, dtype=torch.float64) < 0.5)
+        self.shift = encoding.like(cells, self.clean)
+
+    def at(self, sigma: float) -> tuple[Tensor, Tensor]:
+        """Images (n, C, H, W), and the weight of each (n,), at a noise level."""
+        moved = sigma * self.noise + self.shift
+        along = self.encoding.cells(moved) @ self.codes.T  # (n, D, Q)
+        along = along - along.gather(-1, self.x[..., None])
+        squared = (self.codes[:, None] - self.codes).square().sum(-1)[self.x]  # (n, D, Q)
+        ratio = (along / 2 - squared / 8) / sigma**2
+        ratio.scatter_(-1, self.x[..., None], -math.inf)  # a shift to the symbol itself is none
+        n_shifts = ratio.shape[1] * (ratio.shape[2] - 1)
+        shifted = ratio.flatten(1).logsumexp(1) - math.log(n_shifts)
+        return self.clean + moved, 2 * torch.sigmoid(-shifted)
 
 
 class GptFloors(NamedTuple):
@@ -124,11 +163,11 @@ class GptFloors(NamedTuple):
     memorization: float | None  # of the training set, its entropy / D: where training loss ends; None without one
 
 
-def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
+def gpt_floors(law: Law, train: Tensor | int | None = None) -> GptFloors:
     """Where the next-token loss of an autoregressive model ends: at rule learning, and at full memorization.
 
     Args:
-        rule: the rule, or any other law, whose samples are modelled, cells in raster order.
+        law: the rule, or any other law, whose samples are modelled, cells in raster order.
         train: training symbols (N, D), repeated rows counted as often as they occur; or an int N, for N distinct
             samples; or None.
 
@@ -138,24 +177,23 @@ def gpt_floors(rule: Law, train: Tensor | int | None = None) -> GptFloors:
     Raises:
         ValueError: no training samples, symbols of another shape, or N beyond the support.
     """
-    population = rule.entropy / rule.dim
+    population = law.entropy / law.dim
     if train is None:
         return GptFloors(population, None)
     if isinstance(train, int | np.integer):
-        if train < 1 or (isinstance(rule, Rule) and train > rule.support_size):
-            most = f"..{rule.support_size}" if isinstance(rule, Rule) else " or more"
+        if train < 1 or (isinstance(law, Rule) and train > law.support_size):
+            most = f"..{count_text(law.support_size)}" if isinstance(law, Rule) else " or more"
             raise ValueError(f"a training set of distinct samples holds 1{most} of them, got N={train}")
-        return GptFloors(population, math.log(train) / rule.dim)
-    rule.check_symbols(train, batch=True)
-    return GptFloors(population, EmpiricalLaw(train, rule.alphabet, rule.shape).entropy / rule.dim)
+        return GptFloors(population, math.log(train) / law.dim)
+    train = law.check_symbols(train, batch=True)
+    return GptFloors(population, EmpiricalLaw(train, law.alphabet, law.shape).entropy / law.dim)
 
 
 def noisy_samples(
     law: Law, encoding: Encoding, n_samples: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Encoded draws of a law and standard normal noise, both float64 (n_samples, C, H, W)."""
-    if n_samples < 2:
-        raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples}")
+    n_samples = whole_number("n_samples", n_samples, 2)  # for a standard error
     generator = generator or torch.Generator().manual_seed(0)
     clean = encoding.encode(law.sample(n_samples, generator), torch.float64)
     return clean, torch.randn(clean.shape, generator=generator, dtype=torch.float64)
@@ -166,4 +204,6 @@ def summarise(draws: Sequence[Tensor]) -> Estimate:
     if not draws:
         return Estimate(torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
     stacked = torch.stack(list(draws))
-    return Estimate(stacked.mean(1), stacked.std(1) / math.sqrt(stacked.shape[1]))
+    largest = stacked.abs().amax(1, keepdim=True).clamp_min(torch.finfo(stacked.dtype).tiny)  # squares may underflow
+    error = (stacked / largest).std(1) * largest[:, 0] / math.sqrt(stacked.shape[1])
+    return Estimate(stacked.mean(1), error)

@@ -16,7 +16,7 @@ from mkdocs.utils import get_relative_url
 from notebook_page import notebook_page
 
 import twoclocks as tc
-from twoclocks.cli import COMMANDS
+from twoclocks.commands import COMMANDS
 from twoclocks.theory.exposition import Derivation
 
 ROOT = Path(__file__).parents[2]

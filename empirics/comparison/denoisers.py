@@ -98,10 +98,12 @@ def noisy_batches(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
     batch_size: int = 1024,
+    device: str = "cpu",
 ) -> Iterator[NoisyBatch]:
     """The images on which denoisers are compared, batch by batch; keep them in a list to compare several nets.
 
     Arguments as of `compare_denoisers`; a batch holds at most batch_size images of one split, noise draw and sigma.
+    References without weights, such as exact optima, are computed on the device.
     """
     levels = check_sigmas(sigmas)
     if not references or not len(levels) or n_noise < 1 or batch_size < 1:
@@ -125,7 +127,8 @@ def noisy_batches(
                 clean = encoding.encode(x[rows], dtype)
                 for k, sigma in enumerate(levels.tolist()):
                     y = clean + sigma * noise[rows].to(dtype)
-                    yield NoisyBatch(split, rows, k, sigma, y, {R: _call(D, y, sigma) for R, D in references.items()})
+                    denoised = {R: _call(D, y, sigma, device) for R, D in references.items()}
+                    yield NoisyBatch(split, rows, k, sigma, y, denoised)
 
 
 @torch.no_grad()
@@ -214,13 +217,14 @@ def check_splits(x: Samples) -> dict[str, Tensor]:
     return splits
 
 
-def _call(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
-    """The denoised images in float64 on the CPU, computed where the denoiser lives."""
+def _call(denoiser: Denoiser, y: Tensor, sigma: float, device: str = "cpu") -> Tensor:
+    """The denoised images in float64 on the CPU, computed where the denoiser lives; without weights, on the device."""
     if isinstance(denoiser, OptimalDenoiser):
-        output: object = denoiser(y.double(), y.new_full((len(y),), sigma, dtype=torch.float64))
+        exact = y.double().to(device)
+        output: object = denoiser(exact, exact.new_full((len(y),), sigma))
     else:
         weight = weight_of(denoiser)
-        given = y if weight is None else y.to(weight.device)
+        given = y.to(device if weight is None else weight.device)
         dtypes = [y.dtype] if weight is None else list(dict.fromkeys([y.dtype, weight.dtype]))
         with evaluation_mode(denoiser):
             output = tensor_in(answer(denoiser, given, given.new_full((len(y),), sigma), dtypes), tuple(y.shape))

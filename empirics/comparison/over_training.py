@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from torch import Tensor
@@ -28,7 +29,8 @@ def compare_over_training(
     n_samples * n_noise * sigmas * splits images.
 
     Args:
-        run: a run folder with weights, of a DiT or a GPT; it may be unfinished.
+        run: a run folder with weights, of a DiT or a GPT; it may be unfinished. `Run.on` says on which device its
+            networks and their references are computed.
         sigmas: DiT only: noise standard deviations in data units; by default 11 from 0.2 to 6.4 times the encoding's
             sigma_data.
         steps: checkpoints to compare; by default all that are kept.
@@ -56,5 +58,6 @@ def compare_over_training(
     splits, laws = comparison_splits(run, n_samples), reference_laws(run)
     bar: Iterable[int] = tqdm(wanted, desc="checkpoints", unit="checkpoint", disable=not progress, leave=False)
     models = ((step, run.model(step)) for step in bar)
-    tables = run.family.compare(models, laws, splits, run.config, run.encoding, progress, **options)
+    config = replace(run.config, device=run.device)  # where the references are computed, too
+    tables = run.family.compare(models, laws, splits, config, run.encoding, progress, **options)
     return pd.concat(tables, names=["step", None]).reset_index("step").reset_index(drop=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law, LayeredAutomaton, Rule, condensation_sigma
+from ...theory import EmpiricalLaw, Law, condensation_sigma
 from ..data import random_stream, sample_distinct
+from ..families.family import SLOW
 from ..runs.run import Run
 
 
@@ -59,8 +60,4 @@ def condensation_scale(run: Run) -> float:
     Raises:
         ValueError: N is too small or too large for it.
     """
-    return condensation_sigma(run.rule, run.config.n_train, run.encoding, 16 if _slow(run.rule) else 4096)
-
-
-def _slow(rule: Rule) -> bool:
-    return isinstance(rule, LayeredAutomaton) and rule.support_size > 10_000_000
+    return condensation_sigma(run.rule, run.config.n_train, run.encoding, 16 if run.rule.cost > SLOW else 4096)

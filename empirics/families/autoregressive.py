@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models import GPT, Size
-from ...theory import EmpiricalLaw, Law, LayeredAutomaton, NGramLaw, Rule
+from ...theory import EmpiricalLaw, Law, NGramLaw, Rule
 from ..comparison.tokens import compare_tokens_on, token_laws
 from ..config import RunConfig
-from .family import Family, Generations, training_rows
+from .family import SLOW, Family, Generations, training_rows
 
 NGRAM_ORDERS = (1, 2)
 
@@ -60,8 +60,7 @@ def lower_rungs(rule: Rule) -> dict[str, Law]:
 
     None for a rule whose marginals take seconds, such as 6x6 Latin squares.
     """
-    slow = isinstance(rule, LayeredAutomaton) and rule.support_size > 10_000_000
-    orders = [] if slow else [order for order in NGRAM_ORDERS if order < rule.dim]
+    orders = [] if rule.cost > SLOW else [order for order in NGRAM_ORDERS if order < rule.dim]
     return {f"ngram_{order}": NGramLaw(rule, order) for order in orders}
 
 

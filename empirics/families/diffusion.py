@@ -126,7 +126,7 @@ def compare(
     references = {name: OptimalDenoiser(law, encoding) for name, law in laws.items()}
     calls = n_noise * len(levels) * sum(math.ceil(len(x) / 1024) for x in splits.values())
     noise = random_stream(config.seed, "comparison noise")
-    drawn = noisy_batches(references, splits, levels, encoding, n_noise, noise)
+    drawn = noisy_batches(references, splits, levels, encoding, n_noise, noise, device=config.device)
     seen = list(tqdm(drawn, desc="references", total=calls, disable=not progress, leave=False))
     return {step: compare_on(model, seen, splits, levels) for step, model in models}
 

@@ -19,6 +19,10 @@ BLOCK = 64
 """Steps whose batches are drawn at once; part of what a seed means."""
 
 
+SLOW = 4e6
+"""`Rule.cost` beyond which an exact optimum takes seconds a batch."""
+
+
 class Generations(NamedTuple):
     """Grids that a model generated."""
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
+from ..families.family import SLOW
 from ..runs.run import Run
 from ..statistics.claims import ClaimVerdict, claims_to_markdown
 from .basin_claim import basin_ratios, claim_basins, plot_basin_ratio
@@ -32,9 +33,6 @@ from .segments import plot_segment_widths, plot_segments, run_segments, segment_
 from .spectra import run_errors, sample_gaps, spectra_table
 from .spectra_figures import plot_gap, plot_noise_bands, plot_spectra
 from .states import plot_state_raster, raster_table, state_raster
-
-COSTLY = ("latin", "sudoku")
-"""Families whose exact denoiser takes seconds a sample: their rule optimum is left out."""
 
 
 class Part(NamedTuple):
@@ -80,13 +78,13 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
         bar.set_description(part.name)
         verdicts += part.write(run, folder)
     if verdicts:
-        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n")
+        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n", encoding="utf-8")
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv", ".md"))
 
 
 def _optima(run: Run, *wanted: Optimum) -> Sequence[Optimum]:
     """Those of the wanted optima that this rule can afford."""
-    costly = run.config.rule.startswith(COSTLY)
+    costly = run.rule.cost > SLOW
     return tuple(optimum for optimum in wanted if not (costly and optimum == "rule optimum"))
 
 
@@ -105,7 +103,7 @@ def _states(n: int) -> Callable[[Run, Path], list[ClaimVerdict]]:
 
 
 def _comparison(run: Run, folder: Path) -> list[ClaimVerdict]:
-    costly = run.family.channel == "gaussian" and run.config.rule.startswith(COSTLY)
+    costly = run.family.channel == "gaussian" and run.rule.cost > SLOW
     table = compare_over_training(run, n_samples=8 if costly else 128)
     _write(table, folder, "comparison")
     plot_comparison(table, run, folder / "comparison.png")

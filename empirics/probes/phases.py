@@ -17,6 +17,7 @@ from torch import Tensor
 from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw
 from ...theory.dsm import Denoiser
 from ..comparison.splits import comparison_splits
+from ..placement import place_denoiser
 from ..runs.run import Run
 from ..style import COLOURS
 from .record import RunRecord, run_record
@@ -85,7 +86,8 @@ def over_run(
     for step in kept_steps(run) if steps is None else steps:
         tables.append(_labelled(probe(run.model(step)), LEARNED, step))
     for name in optima:
-        tables.append(_labelled(probe(OptimalDenoiser(_law(run, name), encoding)), name, None))
+        optimum = place_denoiser(OptimalDenoiser(_law(run, name), encoding), run.device)
+        tables.append(_labelled(probe(optimum), name, None))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -46,7 +46,7 @@ def dsm_errors(
         net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,).
         splits: clean symbols (n, D) by name, all of one size n >= 2; the first is the one that others are held against.
         sigmas: noise standard deviations, in data units.
-        encoding: how symbols become images; by default the net's own if it has one, else the default on (1, D).
+        encoding: how symbols become images; by default the net's own if it has one, else pm1 on (1, D).
         n_noise: noise draws for each sample.
         generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
 
@@ -60,9 +60,8 @@ def dsm_errors(
     sizes = {len(x) for x in splits.values()}
     if len(sizes) != 1 or min(sizes) < 2 or n_noise < 1:
         raise ValueError(f"splits must share one size of at least 2 to be paired, got {sizes}, and n_noise {n_noise}")
-    alphabet = max(2, *(int(x.max()) + 1 for x in splits.values()))
     dim = next(iter(splits.values())).shape[1]
-    encoding = encoding or getattr(net, "encoding", None) or default_encoding((1, dim), alphabet)
+    encoding = encoding or getattr(net, "encoding", None) or default_encoding((1, dim), 2)
     generator = generator or torch.Generator().manual_seed(0)
     start = generator.get_state()
     tables = []
@@ -92,7 +91,7 @@ def dsm_spectra(
         net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,).
         splits: clean symbols (n, D) by name, all of one size n >= 2; the first is the one that others are held against.
         sigmas: noise standard deviations, in data units.
-        encoding: how symbols become images; by default the net's own if it has one, else the default on (1, D).
+        encoding: how symbols become images; by default the net's own if it has one, else pm1 on (1, D).
         n_noise: noise draws for each sample.
         generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
 

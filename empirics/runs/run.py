@@ -21,6 +21,7 @@ from ..config import RunConfig
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
 from ..onsets import Onset, find_onsets
+from ..placement import place_network
 from ..state_counts import state_counts
 from .files import (
     DamagedFile,
@@ -51,11 +52,24 @@ class Run:
     Attributes:
         path: the folder.
         config: its RunConfig.
+        device: where its networks compute, once they are read; see `on`.
     """
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path = path
         self.config = config
+        self.device = "cpu"
+        self._precision: str | None = None
+
+    def on(self, device: str, precision: str | None = None) -> Run:
+        """The run with networks that `model` puts on a device, in a precision; by default that of the training.
+
+        Whoever calls such a network gives and gets tensors on the CPU, wherever it computes; exact optima beside it are
+        computed on the device too.
+        """
+        moved = Run(self.path, self.config)
+        moved.device, moved._precision = device, precision
+        return moved
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status}, {self.hardware['precision']} on {self.hardware['device']})"
@@ -174,9 +188,10 @@ class Run:
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         tensors = read_tensors(self._weights_path(steps[-1] if step is None else step))
         model = build_model(self.config.model, self.rule, self.encoding)
-        set_precision(model, resolve_precision(self.hardware["precision"], "cpu"))
+        precision = self._precision or resolve_precision(self.hardware["precision"], self.device)
+        set_precision(model, precision)
         model.load_state_dict(tensors)
-        return model.eval()
+        return place_network(model.eval(), self.device)
 
     # What follows writes; `train` calls it.
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from ...theory import EmpiricalLaw, NGramLaw, Rule, ngram_rule_accuracy
 from ...theory.memorization import binomial_interval
 from ...theory.ngram import RuleAccuracy
-from ...theory.parity import GroupParity
 from ..criteria import SIGNIFICANCE
 from ..data import hash_rows, occur
 from ..onsets import check_steps, first_lasting
@@ -96,10 +95,10 @@ def _law_accuracy(rule: Rule, known: Tensor, order: int) -> RuleAccuracy:
 
 
 def _train_accuracy(rule: Rule, train: Tensor, known: Tensor, order: int) -> RuleAccuracy:
-    """As `_law_accuracy` for the training set: exact for group parity, else from samples of the model."""
+    """As `_law_accuracy` for the training set: exact where a closed form is known, else from samples."""
     model = NGramLaw(EmpiricalLaw(train, rule.alphabet, rule.shape), order)
-    if isinstance(rule, GroupParity):
-        return _among_novel(RuleAccuracy(parity_accuracy(rule, model), 0.0), model, known)
+    if (accuracy := rule.markov_accuracy(model.transitions)) is not None:
+        return _among_novel(RuleAccuracy(accuracy, 0.0), model, known)
     x = model.sample(N_SAMPLES, torch.Generator().manual_seed(0))
     fresh = x[~occur(x, hash_rows(known))]
     if not len(fresh):
@@ -114,17 +113,3 @@ def _among_novel(accuracy: RuleAccuracy, model: NGramLaw, known: Tensor) -> Rule
     if copied > 1 - 1e-9:
         return RuleAccuracy(math.nan, math.nan)
     return RuleAccuracy(max(accuracy.value - copied, 0.0) / (1 - copied), accuracy.standard_error / (1 - copied))
-
-
-def parity_accuracy(rule: GroupParity, model: NGramLaw) -> float:
-    """P(valid) of a Markov model under group parity, exact: a sum over its window and the parity of the open group."""
-    states = model.transitions.shape[1]
-    chance = torch.zeros(states, 2, dtype=torch.float64)  # (window, parity so far)
-    chance[0, 0] = 1.0
-    for t in range(rule.dim):
-        joint = chance[:, None, :] * model.transitions[t][:, :, None]  # (window, symbol, parity before)
-        joint[:, 1] = joint[:, 1].flip(-1)  # a one turns the parity round
-        chance = joint.reshape(2, states, 2).sum(0)  # the window forgets its oldest symbol
-        if (t + 1) % rule.G == 0:
-            chance[:, 1] = 0.0
-    return float(chance.sum())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..config import RunConfig
+from ..hardware import resolve_device
 from ..text_tables import plain_table
 from .cost import measure_all, wall_time
 from .executors import cores
@@ -21,10 +22,13 @@ def dry_run(
 ) -> str:
     """The plan of `sweep` with these arguments, as text: the runs, what is in their folders, and the time they take.
 
-    Each kind of run is timed for about a second. Trains no run and writes nothing. Raises as `sweep` does.
+    Each kind of run is timed for about a second. Trains no run and writes nothing. Raises as `sweep` does, and
+    ValueError for a device that this machine lacks, where nothing can be timed.
     """
     jobs = list_jobs(configs, out)
     todo = [job for job in jobs if not job.ended]
+    for device in dict.fromkeys(job.config.device for job in todo):
+        resolve_device(device)
     timings = dict(zip((job.name for job in todo), measure_all((job.config for job in todo), progress), strict=True))
     left = {job.name: timings[job.name].run(job.config) * (1 - job.progress) for job in todo}
     lines = [

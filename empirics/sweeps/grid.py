@@ -46,13 +46,18 @@ def read_grid(source: str | Path | Mapping[str, Any]) -> list[RunConfig]:
     path = Path(source)
     if not path.exists():
         raise ValueError(f"no file {str(path)!r}, and no preset of that name; presets: {', '.join(presets())}")
+    return _expand(read_mapping(path, "base, grid and seeds"), str(path))
+
+
+def read_mapping(path: Path, such_as: str) -> Mapping[str, Any]:
+    """The keys and values of a YAML file; ValueError, naming some keys that it may hold, where it has none."""
     try:
         content = yaml.load(path.read_bytes(), _UniqueKeys)  # a SafeLoader
     except yaml.YAMLError as fault:
         raise ValueError(f"{path} is not YAML: {' '.join(str(fault).split())}") from None
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} must hold keys such as base, grid and seeds, got {type(content).__name__}")
-    return _expand(content, str(path))
+        raise ValueError(f"{path} must hold keys such as {such_as}, got {type(content).__name__}")
+    return content
 
 
 def register_preset(name: str, configs: Callable[[], Iterable[RunConfig]]) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ...theory import rule
 from ..config import RunConfig, difference
 from ..families import family
+from ..plugins import loaded_plugins
 from ..progress import TimedBar, seconds_left, split_seconds
 from ..runs.files import DamagedFile, read_lines
 from ..runs.run import Run, load_run
@@ -198,7 +199,9 @@ class _Sweep:
             self.waiting.append((time.monotonic() + BUSY_WAIT, job))
             return
         try:
-            future = self.executor.submit(train_run, job.config.to_dict(), str(job.folder), self.tensorboard)
+            future = self.executor.submit(
+                train_run, job.config.to_dict(), str(job.folder), self.tensorboard, loaded_plugins()
+            )
         except RuntimeError as fault:
             raise OSError(f"the executor takes no more runs ({fault}); start the sweep again to continue it") from fault
         self.futures[future] = job

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
+from ..plugins import load_installed_plugins, load_plugins
 from ..runs.files import DamagedFile, write_atomically
 from ..training import train
 from .folders import ENDED, condition, hold, quarantine
@@ -15,13 +17,16 @@ from .folders import ENDED, condition, hold, quarantine
 _ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
 
 
-def train_run(values: dict[str, Any], folder: str, tensorboard: bool = False) -> dict[str, Any]:
+def train_run(
+    values: dict[str, Any], folder: str, tensorboard: bool = False, plugins: Sequence[str] = ()
+) -> dict[str, Any]:
     """Start, resume or skip the run of a folder.
 
     Args:
         values: the config, as `RunConfig.to_dict` gives it.
         folder: of the run, on a file system that all workers share.
         tensorboard: see `train`.
+        plugins: the files that define the rule, from `loaded_plugins`.
 
     Returns:
         ``status``: finished, stopped or diverged; ``"busy"`` when another process trains this run; ``"failed"``.
@@ -29,6 +34,11 @@ def train_run(values: dict[str, Any], folder: str, tensorboard: bool = False) ->
         ``again``: whether to try again a run that failed.
         ``notes``: a line for each damaged folder that was moved aside.
     """
+    try:
+        load_installed_plugins()
+        load_plugins(plugins)
+    except ValueError as fault:  # as where a worker does not see the file
+        return {"status": "failed", "error": " ".join(str(fault).split()), "again": False, "notes": []}
     config, path = RunConfig.from_dict(values), Path(folder)
     with _ONE_A_PROCESS, hold(path) as free:
         if not free:

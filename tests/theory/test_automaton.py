@@ -248,6 +248,51 @@ class TestOwnRules:
         with pytest.raises(ValueError, match=r"Floats.step must return \(bool, integer\) arrays, got bool, float64"):
             _ = Floats((2, 2), 2).support_size
 
+    @pytest.mark.parametrize("as_integers", [lambda x: x.astype(int), lambda x: x.astype(float)])
+    def test_accept_of_wrong_type_is_refused(self, as_integers):
+        class Numbers(NoAdjacentOnes):
+            def accept(self, states):
+                return as_integers(states == 0)
+
+        with pytest.raises(ValueError, match=r"Numbers.accept must return a bool array, got (int|float)64"):
+            _ = Numbers((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Numbers.accept must return a bool array"):
+            Numbers((2, 2)).is_valid(torch.zeros(1, 4, dtype=torch.int64))
+
+    def test_results_of_wrong_shape_are_refused(self):
+        class Column(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                return np.ones((len(states), 1), dtype=bool), states
+
+        class Lone(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                return states == 0
+
+        class Long(NoAdjacentOnes):
+            def accept(self, states):
+                return np.ones(len(states) + 3, dtype=bool)
+
+        with pytest.raises(ValueError, match=r"Column.step must return arrays of shape \(1,\), or one value for all"):
+            _ = Column((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Lone.step must return \(allowed, next_states\)"):
+            _ = Lone((2, 2)).support_size
+        with pytest.raises(ValueError, match=r"Long.accept must return arrays of shape"):
+            _ = Long((2, 2)).support_size
+
+    def test_step_and_accept_are_never_called_on_nothing(self):
+        class Strict(NoAdjacentOnes):
+            def step(self, states, position, symbol):
+                assert states.max() >= 0  # numpy has no maximum of nothing
+                return (states == 0) & (position < 2), np.full_like(states, symbol)
+
+            def accept(self, states):
+                return states <= states.max()
+
+        with pytest.raises(ValueError, match="grid satisfies"):
+            _ = Strict((2, 3)).support_size
+        assert not Strict((2, 3)).is_valid(torch.ones(4, 6, dtype=torch.int64)).any()
+        assert Strict((1, 2)).is_valid(torch.zeros(0, 2, dtype=torch.int64)).shape == (0,)
+
     def test_a_batch_beyond_the_memory_budget_is_run_in_parts(self, monkeypatch):
         rule = WeightedSum((2, 3))
         h = random_fields((50, 6, 4), 5.0, 0.1, seed=12)
@@ -267,3 +312,57 @@ class TestOwnRules:
             h = torch.zeros(1, 9, 2)
             h[..., 1] = size
             close(rule.marginals(h)[0, :, 1], fullest.mean(0), rtol=1e-6)
+
+
+class EachSymbolOnce(tc.LayeredAutomaton):
+    """All cells differ: the state is the set of symbols used, and sets are many."""
+
+    def step(self, states, position, symbol):
+        return states & (1 << symbol) == 0, states | (1 << symbol)
+
+
+class TestCost:
+    @pytest.mark.parametrize("spec", ["latin:3", "latin:4", "latin:5", "sudoku:2x2", "sudoku:3x2"])
+    def test_known_before_the_automaton_is_built(self, spec):
+        rule = tc.rule(spec)
+        known = rule.cost
+        assert "_trellis" not in vars(rule)
+        assert known == 5 * rule._trellis.n_edges
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("spec", ["latin:6", "sudoku:2x3"])
+    def test_known_of_the_largest(self, spec):
+        assert tc.rule(spec).cost == 5 * tc.rule(spec)._trellis.n_edges
+
+    def test_orders_rules_by_their_time(self):
+        cheap = [tc.rule(s).cost for s in ("parity:6x6,G=3", "exact-k:6x6,K=12", "permutation:6", "latin:5")]
+        assert cheap == sorted(cheap)
+        assert cheap[-1] < 1e6 < tc.rule("sudoku:3x2").cost < tc.rule("sudoku:2x3").cost < tc.rule("latin:6").cost
+        assert NoAdjacentOnes((3, 3)).cost == 5 * NoAdjacentOnes((3, 3))._trellis.n_edges
+
+    def test_an_exploding_automaton_is_stopped(self):
+        rule = EachSymbolOnce((4, 5), 20)
+        rule.MAX_BYTES = 2**24
+        with pytest.raises(
+            ValueError, match=r"EachSymbolOnce has [\d,]+ edges or more and needs over 0.0 GiB"
+        ) as caught:
+            _ = rule.support_size
+        assert "EachSymbolOnce.MAX_BYTES" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        rule.MAX_BYTES, rule.MAX_STATES = 2**31, 10_000
+        with pytest.raises(ValueError, match=r"has [\d,]+ states after 5 of 20 cells.*EachSymbolOnce.MAX_STATES"):
+            _ = rule.support_size
+        small = EachSymbolOnce((2, 4), 8)
+        assert small.support_size == math.factorial(8)
+
+    @pytest.mark.slow
+    def test_each_symbol_once_on_6x6_is_stopped_soon(self):
+        with pytest.raises(ValueError, match=r"EachSymbolOnce has [\d,]+ edges or more"):
+            _ = EachSymbolOnce((6, 6), 36).support_size
+
+    def test_what_the_machine_cannot_hold_is_refused_at_once(self, monkeypatch):
+        monkeypatch.setattr("twoclocks.theory.automaton.available_memory", lambda: 2.0**20)
+        rule = tc.rule("sudoku:2x3")
+        monkeypatch.setattr(type(rule), "step", lambda *_: pytest.fail("it is being built"))
+        with pytest.raises(ValueError, match=r"sudoku:2x3 has 2,816,232 edges or more .* Sudoku.MAX_BYTES"):
+            rule.marginals(torch.zeros(36, 6))

@@ -113,7 +113,18 @@ def test_condensation_sigma_scales_with_the_encoding():
     assert onehot == pytest.approx(tc.condensation_sigma(rule, 256) / math.sqrt(2), rel=0.01)
 
 
-@pytest.mark.parametrize(("n_train", "message"), [(1, "at least 2"), (0, "at least 2"), (64, "64"), (10**9, "never")])
+@pytest.mark.parametrize(
+    ("n_train", "message"),
+    [
+        (1, "at least 2"),
+        (0, "at least 2"),
+        (math.nan, "whole number"),
+        (math.inf, "whole number"),
+        (9.5, "whole number"),
+        (64, "64"),
+        (10**9, "never"),
+    ],
+)
 def test_condensation_sigma_refuses(n_train, message):
     with pytest.raises(ValueError, match=message):
         tc.condensation_sigma(tc.rule("parity:2x4,G=4"), n_train)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from functools import reduce
 
 import mpmath
@@ -99,7 +100,7 @@ def test_against_exact_arithmetic_at_full_size(counts, scale):
         np.testing.assert_allclose(rule.marginals(h)[:, 1].numpy(), ones, rtol=1e-10, atol=1e-300)
         expected = log_total - math.log(rule.support_size)
         np.testing.assert_allclose(float(rule.log_partition(h)), expected, rtol=1e-12, atol=1e-10)
-        means = rule.binary_mean(torch.from_numpy(log_odds)[None])[0]
+        means = rule.contrast(torch.from_numpy(log_odds)[None])[0]
         np.testing.assert_allclose(means.numpy(), 2 * ones - 1, rtol=1e-10, atol=1e-14)
 
 
@@ -153,3 +154,22 @@ def test_next_token_probabilities_are_ratios_of_integers():
     expected = [math.comb(35 - t, 11) / math.comb(36 - t, 12) for t in range(25)]
     assert probs[:25, 1].tolist() == expected
     assert (probs[25:] == 0).all()
+
+
+def test_next_token_law_of_large_groups_is_exact_and_quick():
+    """Hypergeometric for one count; several counts against big integers."""
+    rule = tc.rule("exact-k:30x30,K=450")
+    x = rule.sample(3, torch.Generator().manual_seed(0))
+    ones = x.cumsum(1) - x
+    expected = (450 - ones).double() / torch.arange(900, 0, -1)
+    start = time.process_time()
+    np.testing.assert_allclose(rule.next_token_probs(x)[..., 1], expected, rtol=1e-11, atol=1e-300)
+    assert time.process_time() - start < 2  # a table in big integers took a minute
+    counts = (100, 450, 800)
+    rule = tc.rule("global-k:30x30,K=100+450+800")
+    x = rule.sample(1, torch.Generator().manual_seed(1))
+    probs = rule.next_token_probs(x)[0, :, 1]
+    for t in (0, 1, 100, 500, 890, 899):
+        read, left = int(x[0, :t].sum()), 899 - t
+        ways = [sum(math.comb(left, c - read - s) for c in counts if c >= read + s) for s in (0, 1)]
+        assert float(probs[t]) == pytest.approx(ways[1] / sum(ways), rel=1e-11)

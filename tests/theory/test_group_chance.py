@@ -146,3 +146,29 @@ def test_too_many_patterns_are_refused():
 def test_the_chance_is_1_where_missing_the_part_is_beyond_reach():
     assert _chance_seen(2**80, 2**79, 9000) == 1.0
     assert _chance_seen(2**2000, 2, 3) == 0.0
+
+
+@pytest.mark.parametrize("spec", ["latin:3", "sudoku:2x2", "permutation:2x3", "parity:1x4,G=2", "exact-k:2x2,K=2"])
+def test_possible_groups_by_enumeration(spec):
+    rule = tc.rule(spec)
+    support = enumerate_rule(spec).support
+    rng = np.random.default_rng(0)
+    x = np.concatenate([support[:20], rng.integers(0, rule.alphabet, (60, rule.dim))])
+    x[20:40, : rule.dim // 2] = support[rng.integers(len(support), size=20), : rule.dim // 2]
+    expected = np.stack(
+        [[tuple(row[cells]) in set(map(tuple, support[:, cells])) for row in x] for cells in rule.groups.numpy()], 1
+    )
+    assert (rule.possible_groups(torch.from_numpy(x)).numpy() == expected).all()
+    rule.group_constraint = None  # as a rule of one's own: by its log-partition
+    assert (rule.possible_groups(torch.from_numpy(x)).numpy() == expected).all()
+
+
+def test_one_invalid_row_asks_nothing_of_the_automaton():
+    """The patterns of 6x6 Latin squares are judged row by row: the automaton of 3e6 edges is never built."""
+    rule = tc.rule("latin:6")
+    cyclic = (torch.arange(6)[:, None] + torch.arange(6)) % 6
+    train = torch.stack([cyclic, cyclic.flip(0), (cyclic + 1) % 6]).flatten(1)
+    train[0, 0] = train[0, 1]
+    rows = [len({tuple(r) for r in train[:, 6 * g : 6 * g + 6].tolist() if len(set(r)) == 6}) for g in range(6)]
+    assert tc.chance_memorization(rule, train, "group") == pytest.approx(sum(rows) / (6 * 720), rel=1e-12)
+    assert "_trellis" not in vars(rule)

@@ -8,6 +8,7 @@ import torch
 from enumeration import Enumeration, all_grids, random_fields
 
 import twoclocks as tc
+from twoclocks.theory import streaming
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-13}
 
@@ -129,3 +130,91 @@ def test_bad_fields_are_refused(laws, h, message):
 def test_impossible_laws_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_training_set_is_the_laws_own():
+    for dtype in (torch.uint8, torch.int64):
+        buffer = torch.zeros(3, 4, dtype=dtype)
+        law = tc.EmpiricalLaw(buffer, 2, (2, 2))
+        buffer.fill_(1)
+        assert law.sample(5).sum() == 0
+    probs = torch.full((4, 2), 0.5, dtype=torch.float64)
+    product = tc.ProductLaw(probs, (2, 2))
+    probs[0] = torch.tensor([1.0, 0.0])
+    assert product.probs[0].tolist() == [0.5, 0.5]
+
+
+def test_rows_of_probabilities_are_normalised_or_refused():
+    logits = torch.randn(9, 7, generator=torch.Generator().manual_seed(0))
+    law = tc.ProductLaw(logits.softmax(-1), (3, 3))  # rows off 1 by rounding in float32
+    assert float(law.log_partition(torch.zeros(9, 7, dtype=torch.float64))) == pytest.approx(0, abs=1e-14)
+    for fault in (1e-5, -1e-5, math.nan):
+        probs = torch.full((4, 2), 0.5, dtype=torch.float64)
+        probs[1, 0] += fault
+        with pytest.raises(ValueError, match="non-negative and sum to 1"):
+            tc.ProductLaw(probs, (2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.int32])
+def test_symbols_of_any_integer_type(dtype):
+    x = torch.randint(2, (6, 6), generator=torch.Generator().manual_seed(0))
+    x[:3, 2::3] = (x[:3, 0::3] + x[:3, 1::3]) % 2  # valid under the parity
+    given = x.to(dtype)
+    for law in (
+        tc.rule("parity:2x3,G=3"),
+        tc.rule("row-variable-k:2x3,K=0+2"),
+        tc.rule("permutation:3x2"),
+        tc.rule("latin:2"),
+        tc.CubeLaw((2, 3)),
+        tc.NGramLaw(tc.rule("parity:2x3,G=3"), 1),
+        tc.EmpiricalLaw(x[:4], 2, (2, 3)),
+    ):
+        rows, wanted = given[:, : law.dim], x[:, : law.dim]
+        assert torch.equal(law.next_token_probs(rows), law.next_token_probs(wanted))
+        assert torch.equal(law.log_prob(rows), law.log_prob(wanted))
+        if isinstance(law, tc.Rule):
+            assert torch.equal(law.is_valid(rows), law.is_valid(wanted))
+            for level in ("sample", "group"):
+                chance = tc.chance_memorization(law, rows, level)
+                assert chance == tc.chance_memorization(law, wanted, level)
+    assert torch.equal(tc.EmpiricalLaw(given, 2).x_train, x.to(torch.uint8))
+
+
+def test_alphabets_beyond_a_byte():
+    """Words of one cell, and symbols above 255."""
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randint(300, (50, 3), generator=generator)
+    law = tc.EmpiricalLaw(train, 300)
+    rows, counts = np.unique(train.numpy(), axis=0, return_counts=True)
+    reference = Enumeration(rows, 300, np.log(counts / 50))
+    h = random_fields((5, 3, 300), 3.0, 0.1, seed=1)
+    np.testing.assert_allclose(law.log_partition(h), reference.log_partition(h.numpy()), **TIGHT)
+    np.testing.assert_allclose(law.marginals(h), reference.marginals(h.numpy()), **TIGHT)
+
+
+@pytest.mark.parametrize("Q", [2, 3, 6, 50])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_streamed_sums_over_several_blocks(Q, dtype, monkeypatch):
+    """Against a plain softmax, with blocks of few samples and queries, on fields from faint to overwhelming."""
+    monkeypatch.setattr(streaming, "SAMPLES", 16)
+    monkeypatch.setattr(streaming, "QUERIES", 8)
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randint(Q, (100, 7), generator=generator)
+    law = tc.EmpiricalLaw(train, Q)
+    size = torch.logspace(-1, 3, 21, dtype=torch.float64)[:, None, None]
+    h = torch.randn(21, 7, Q, generator=generator, dtype=torch.float64) * size
+    onehot = torch.nn.functional.one_hot(train, Q).double()
+    scores = torch.einsum("bis,nis->bn", h, onehot)
+    weights = scores.softmax(-1)
+    slack = 1e-4 if dtype == torch.float32 else 1e-11
+    expected = torch.einsum("bn,nis->bis", weights, onehot)
+    found = law.marginals(h.to(dtype))
+    torch.testing.assert_close(found[:16].double(), expected[:16], rtol=0, atol=slack)
+    assert ((found.sum(-1) - 1).abs() < 1e-6).all()
+    if dtype == torch.float64:
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(law.log_partition(h), scores.logsumexp(1) - math.log(100), rtol=1e-12, atol=1e-12)
+
+
+def test_a_certain_law_has_entropy_zero_without_a_sign():
+    assert math.copysign(1, tc.EmpiricalLaw(torch.zeros(3, 4, dtype=torch.int64)).entropy) == 1

@@ -19,6 +19,29 @@ def pair_gap(sigma: float) -> float:
     return float(weights @ difference**2 @ weights)
 
 
+def faint_pair_gap(sigma: float) -> float:
+    """As `pair_gap` at small sigma, where it is a spike: a fine grid in one cell, quadrature in the other."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    first = np.arange(-1.5, 1 + 12 * sigma, sigma**2 / 50)
+    density = np.exp(-(((first - 1) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
+    with np.errstate(over="ignore"):
+        short = 2 / (np.exp(2 * (first + 1 + sigma * nodes[:, None]) / sigma**2) + 1)  # 1 - tanh, no digit lost
+        difference = 2 / (np.exp(2 * first / sigma**2) + 1) - short
+    return float(weights / weights.sum() @ difference**2 @ density) * sigma**2 / 50
+
+
+@pytest.mark.parametrize("sigma", [0.7, 0.3, 0.2, 0.1, 0.05, 0.03])
+def test_rule_gap_and_its_error_at_small_sigma(sigma):
+    exact = faint_pair_gap(sigma)  # down to 2e-243
+    assert exact == pytest.approx(pair_gap(sigma), rel=1e-3) or sigma < 0.7
+    rule = tc.rule("parity:2x4,G=2")
+    draws = [tc.rule_gap_estimate(rule, [sigma], None, 4096, torch.Generator().manual_seed(k)) for k in range(8)]
+    errors = np.array([(float(e.value) - exact) / float(e.standard_error) for e in draws])
+    assert np.abs(errors).max() < 4
+    assert math.sqrt((errors**2).mean()) < 1.8
+    assert max(float(e.standard_error) for e in draws) < 0.2 * exact
+
+
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0, 5.0])
 def test_rule_gap_against_quadrature(sigma):
     estimate = tc.rule_gap_estimate(tc.rule("parity:6x6,G=2"), [sigma])
@@ -91,7 +114,7 @@ def test_rule_gap_is_reproducible_and_never_negative():
 
 @pytest.mark.parametrize(("sigmas", "n"), [([0.0], 10), ([-1.0], 10), ([math.nan], 10), ([1.0], 1)])
 def test_rule_gap_refuses(sigmas, n):
-    with pytest.raises(ValueError, match=r"sigma must be positive|n_samples must be at least 2"):
+    with pytest.raises(ValueError, match=r"sigma must be positive|n_samples must be a whole number of at least 2"):
         tc.rule_gap(tc.rule("parity:2x2,G=2"), sigmas, n_samples=n)
 
 
@@ -150,3 +173,12 @@ def test_gpt_floors_of_the_test_run():
 def test_gpt_floors_refuse(train):
     with pytest.raises(ValueError, match=r"distinct samples holds 1\.\.64|must have shape"):
         tc.gpt_floors(tc.rule("parity:2x4,G=4"), train)
+
+
+def test_floors_of_a_rule_with_thousands_of_digits():
+    rule = tc.rule("parity:200x200,G=2")
+    assert tc.gpt_floors(rule, 64).population == pytest.approx(math.log(2) / 2)
+    with pytest.raises(ValueError, match=r"holds 1\.\.4\.0e\+6020 of them, got N=-1"):
+        tc.gpt_floors(rule, -1)
+    with pytest.raises(ValueError, match=r"holds 0\.\.4\.0e\+6020 of them, got N=-1"):
+        tc.chance_memorization(rule, -1)

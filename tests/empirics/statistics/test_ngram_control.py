@@ -12,7 +12,6 @@ import torch
 from scipy import stats
 
 import twoclocks as tc
-from twoclocks.empirics.statistics.ngram_control import parity_accuracy
 
 INF = math.inf
 
@@ -47,7 +46,9 @@ def test_parity_is_exact_for_law_and_training_set(spec: str) -> None:
         law, copier = tc.NGramLaw(rule, order), tc.NGramLaw(tc.EmpiricalLaw(train, 2, rule.shape), order)
         assert row["law"] == pytest.approx(enumerated(rule, law, train), rel=1e-10)
         assert row["train"] == pytest.approx(enumerated(rule, copier, train), rel=1e-10, nan_ok=True)
-        assert parity_accuracy(rule, law) == pytest.approx(tc.ngram_rule_accuracy(rule, order).value, rel=1e-12)  # type: ignore[arg-type]
+        assert rule.markov_accuracy(law.transitions) == pytest.approx(
+            tc.ngram_rule_accuracy(rule, order).value, rel=1e-12
+        )
         assert row["law_se"] == np.nan_to_num(row["train_se"]) == 0
     assert table["law"].iloc[-1] == 1  # order G - 1 is the law
     assert (table["train"].iloc[:2] > 0).all()  # a high order may do nothing but copy

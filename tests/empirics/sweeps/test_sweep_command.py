@@ -66,3 +66,11 @@ def test_an_unknown_grid_names_the_presets(tmp_path, capsys):
     code, error = stopped(capsys, "fast", "--out", tmp_path / "out")
     assert code == 2
     assert "presets: quick-dit, quick-gpt" in error
+
+
+def test_a_dry_run_for_a_device_that_is_not_here_is_one_line(tmp_path, grid, capsys):
+    grid.write_text(GRID + 'grid: {device: ["cpu", "cuda:77"]}\n')
+    code, error = stopped(capsys, grid, "--out", tmp_path / "out", "--dry-run")
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "device 'cuda:77' cannot be used here" in error

@@ -1,0 +1,54 @@
+"""``twoclocks figure``: the figures of the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from .command import Command, Precision, if_interrupted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FigureCommand(Command):
+    """Draw the figures of arXiv:2605.10019 as measured by this package, PNG and PDF."""
+
+    figures: tyro.conf.Positional[tuple[str, ...]]
+    """numbers from 1 to 28, or all"""
+    preset: str = "laptop"
+    """the scale: smoke (exercises the code), laptop (two cores), paper (GPUs); or a YAML file of your own, such as
+    mine.yaml with {start: laptop, seeds: 5, gpt: {n_train: [128, 256, 512]}}"""
+    recompute: bool = False
+    """train what is missing and measure again, in place of drawing the tables that are there"""
+    out: Path = Path("figures")
+    """folder for the figures"""
+    data: Path | None = None
+    """folder of the measured tables, drawn and with --recompute written. By default the committed ones in a clone; from
+    an installed package figures-data here, and the committed ones of what it lacks"""
+    runs: Path | None = None
+    """with --recompute: folder of the training runs, shared by all figures; by default runs/figures-PRESET"""
+    device: str | None = None
+    """with --recompute: where to train, such as auto, cpu or cuda; by default as the preset says"""
+    precision: Precision | None = None
+    """with --recompute: of the matrix products in training; by default as the preset says"""
+
+    def __call__(self) -> None:
+        from ..paper_figures.figures import FIGURES, draw
+        from ..paper_figures.presets import preset
+        from ..paper_figures.store import drawn_folder
+
+        if not self.figures:
+            raise ValueError(f"which figures? numbers from 1 to {FIGURES[-1]}, or all")
+        if bad := [text for text in self.figures if text != "all" and not text.isdecimal()]:
+            raise ValueError(f"a figure is a number from 1 to {FIGURES[-1]}, or all; got {bad[0]!r}")
+        numbers = sorted(FIGURES if "all" in self.figures else {int(text) for text in self.figures})
+        scale = preset(self.preset).in_folder(self.runs)
+        runs = f", runs so far in {scale.runs}; the same command continues" if self.recompute else ""
+        with if_interrupted(f"the figures so far are in {self.out}{runs}"):
+            files = draw(
+                numbers, self.preset, self.out, self.recompute, self.runs,
+                data=self.data, device=self.device, precision=self.precision,
+            )  # fmt: skip
+        for number, file in zip(numbers, files, strict=True):
+            print(f"{file} (drawn from {drawn_folder(scale.name, number, self.data)})")

@@ -1,0 +1,99 @@
+"""``twoclocks report``, ``compare`` and ``dissect``: what runs on disk have learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from .command import Command, Precision, if_interrupted
+
+if TYPE_CHECKING:
+    from ..empirics import Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportCommand(Command):
+    """Write one page about a folder of runs: claims, clocks, fits, every run's curve."""
+
+    folder: tyro.conf.Positional[Path]
+    """searched for runs at any depth"""
+    out: Path | None = None
+    """folder for report.html, clocks.csv and scaling.md; by default the folder of the runs"""
+
+    def __call__(self) -> None:
+        from ..empirics import write_report
+
+        with if_interrupted(f"the page in {self.out or self.folder} is not written yet"):
+            print(f"report: {write_report(self.folder, self.out)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OneRun(Command):
+    """A command that calls the networks of one run."""
+
+    run: tyro.conf.Positional[Path]
+    """folder of a run"""
+    device: str = "auto"
+    """where the networks and exact optima are computed: auto (a GPU if there is one), cpu, cuda, ..."""
+    precision: Precision | None = None
+    """of the networks' matrix products; by default that of the run's training"""
+
+    def opened(self) -> Run:
+        """The run, its networks where and as they were asked for."""
+        from ..empirics import load_run
+        from ..empirics.hardware import resolve_device, resolve_precision
+
+        run, device = load_run(self.run), resolve_device(self.device)
+        return run.on(device, self.precision and resolve_precision(self.precision, device))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareCommand(_OneRun):
+    """Compare what a run has learned with the exact optima, at each checkpoint."""
+
+    out: Path | None = None
+    """folder for comparison.csv and comparison.png; by default RUN/comparison"""
+    n_samples: int = 128
+    """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
+    Sudoku takes seconds a sample: choose few"""
+    sigmas: tuple[float, ...] = ()
+    """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
+    codes"""
+
+    def __call__(self) -> None:
+        from ..empirics import compare_over_training, plot_comparison
+        from ..empirics.comparison.text import comparison_text
+
+        run = self.opened()
+        out = self.out or self.run / "comparison"
+        with if_interrupted(f"the table and figure in {out} are not written yet"):
+            table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
+            print(comparison_text(table, run))
+            out.mkdir(parents=True, exist_ok=True)
+            table.to_csv(out / "comparison.csv", index=False)
+            plot_comparison(table, run, out / "comparison.png")
+        print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DissectCommand(_OneRun):
+    """Draw every probe of a run that has ended: states, losses, landscapes, basins.
+
+    Takes minutes.
+    """
+
+    out: Path | None = None
+    """folder for figures and tables; by default RUN/dissection"""
+    n_noises: int = 500
+    """fixed initial noises whose state is followed over training"""
+
+    def __call__(self) -> None:
+        from ..empirics import dissect
+
+        run = self.opened()
+        with if_interrupted(f"the probes so far are in {self.out or self.run / 'dissection'}"):
+            for path in dissect(run, self.out, self.n_noises):
+                print(path)

@@ -1,0 +1,61 @@
+"""``twoclocks sweep``: every run of a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from .command import Command, if_interrupted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepCommand(Command):
+    """Train every run of a grid.
+
+    Runs that have ended are kept, interrupted ones resumed, failed ones tried again:
+
+    the same command continues a sweep that was interrupted.
+    """
+
+    grid: tyro.conf.Positional[str]
+    """YAML file with any of the keys preset, base, runs, grid, seeds; or the name of a preset, such as quick-gpt"""
+    out: Path
+    """folder of the runs, shared by all workers; several sweeps may use one"""
+    executor: Literal["local", "dask", "slurm"] = "local"
+    """where to train: processes on this machine, a dask.distributed scheduler, or Slurm jobs"""
+    workers: int | None = None
+    """runs at a time: local, by default one a core; Slurm, jobs queued at a time, by default 64"""
+    scheduler: str | None = None
+    """address of the dask scheduler, such as tcp://10.0.0.1:8786"""
+    dry_run: bool = False
+    """only list the runs, what is finished, and the expected cost from a short timing on this machine"""
+    retries: int = 2
+    """how often a run is tried again after it has failed or its worker was lost"""
+
+    def __call__(self) -> None:
+        from ..empirics.sweeps.dry_run import dry_run
+        from ..empirics.sweeps.executors import open_executor
+        from ..empirics.sweeps.grid import read_grid
+        from ..empirics.sweeps.sweep import sweep
+
+        configs = read_grid(self.grid)
+        if self.dry_run:
+            print(dry_run(configs, self.out, self.workers))
+            return
+        threads = max(config.threads for config in configs)
+        with (
+            if_interrupted(f"the runs so far are in {self.out}; the same command continues the sweep"),
+            open_executor(self.executor, self.workers, self.scheduler, self.out, threads) as executor,
+        ):
+            table = sweep(configs, self.out, executor, self.retries)
+        counts = table["status"].value_counts()
+        print(f"{len(table)} runs in {self.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        failed = table[table["status"] == "failed"]
+        for name, error in zip(failed["name"], failed["error"], strict=True):
+            print(f"failed: {name}: {error}", file=sys.stderr)
+        if len(failed):
+            raise SystemExit(1)
