@@ -6,6 +6,7 @@ import torch
 from stand_in_gpu import GPU, OnGPU, stand_in_gpu
 
 import twoclocks as tc
+from twoclocks.empirics.comparison.masked import compare_masked
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.engine import Engine
 from twoclocks.empirics.families import families, family
@@ -130,6 +131,8 @@ def test_every_law_answers_on_the_device_of_the_question(gpu, spec):
         same(law.marginals(h.to(gpu)), law.marginals(h))
         same(law.next_token_probs(x.to(gpu)), law.next_token_probs(x))
         same(law.log_prob(x.to(gpu)), law.log_prob(x))
+        masked = torch.where(torch.rand(x.shape, generator=generator) < 0.5, law.alphabet, x)
+        same(law.unmask_probs(masked.to(gpu)), law.unmask_probs(masked))
         if name == "rule":
             same(law.is_valid(x.to(gpu)), law.is_valid(x))
             for kind, held in law.constraints(x.to(gpu)).items():
@@ -172,10 +175,11 @@ def test_a_network_on_the_gpu_compares_like_one_on_the_cpu(gpu, spec):
     tables = {}
     for device in ("cpu", gpu):
         torch.manual_seed(0)
-        dit, gpt = (tc.build_model(f"{kind}-nano", rule).to(device) for kind in ("dit", "gpt"))
+        dit, gpt, mdm = (tc.build_model(f"{kind}-nano", rule).to(device) for kind in ("dit", "gpt", "mdm"))
         tables[device] = (
             tc.compare_denoisers(dit, references, x, [0.1, 1.0]),
             tc.compare_next_token(gpt, laws, x),
+            compare_masked(mdm, laws, x, [0.5]),
             pd.DataFrame({"loss": tc.dsm_loss(references["population"], x.to(device), [0.1, 1.0])}),
         )
     for ours, expected in zip(tables[gpu], tables["cpu"], strict=True):
