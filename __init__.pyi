@@ -76,6 +76,7 @@ from .theory import Law as Law
 from .theory import LayeredAutomaton as LayeredAutomaton
 from .theory import NGramLaw as NGramLaw
 from .theory import OptimalDenoiser as OptimalDenoiser
+from .theory import PairwiseLaw as PairwiseLaw
 from .theory import ProductLaw as ProductLaw
 from .theory import Rule as Rule
 from .theory import bayes_curves as bayes_curves

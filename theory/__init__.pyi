@@ -14,6 +14,7 @@ from .memorization import chance_table as chance_table
 from .memorization import memorization_test as memorization_test
 from .ngram import NGramLaw as NGramLaw
 from .ngram import ngram_rule_accuracy as ngram_rule_accuracy
+from .pairwise import PairwiseLaw as PairwiseLaw
 from .product import CubeLaw as CubeLaw
 from .product import ProductLaw as ProductLaw
 from .references import bayes_curves as bayes_curves
