@@ -16,6 +16,7 @@ from ..models import MODEL_NAMES
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .config import RunConfig, difference
+from .criteria import copying_threshold, fewest_generations
 from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
@@ -77,6 +78,7 @@ def train(
         if not fresh:
             _restore(run, engine)
         evaluator = Evaluator(rule, train_set)
+        _warn_of_few_generations(config, evaluator)
         with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
             status = _advance(run, engine, evaluator, progress, line, log)
     onsets = _onsets(run, evaluator)
@@ -86,6 +88,7 @@ def train(
             "steps": engine.step,
             "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
             "chance": evaluator.chance,
+            "null": evaluator.null._asdict(),
             "group_chance": evaluator.group_chance,
             "support_size": str(rule.support_size),
             "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
@@ -171,13 +174,24 @@ def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
     if metrics.empty:  # diverged before the first evaluation: nothing is known
         unknown = Onset(float("inf"), 0.0, float("inf"), True)
         return {"tau_rule": unknown, "tau_mem": unknown}
-    return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet)
+    null, n_eval = evaluator.null.memorization, run.config.n_eval
+    return clock_onsets(metrics, evaluator.chance, evaluator.rule.alphabet, null, n_eval)
+
+
+def _warn_of_few_generations(config: RunConfig, evaluator: Evaluator) -> None:
+    null = evaluator.null.memorization
+    if config.n_eval < (fewest := fewest_generations(null)):
+        warnings.warn(
+            f"n_eval={config.n_eval} is too few for tau_mem: a model that copies nothing shows memorization of "
+            f"{null:.2g} here, and {copying_threshold(null):.2g} by luck; take n_eval={fewest} or more",
+            stacklevel=3,
+        )
 
 
 def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -> bool:
     if stop_when == "copied":
         copies = detect_onset(metrics["step"], metrics["memorization"], 0.3, patience=2)
-        return not (copies.censored or onsets["tau_rule"].censored)
+        return not (copies.censored or onsets["tau_rule"].censored or onsets["tau_mem"].censored)
     wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
     return bool(wanted) and not any(onsets[name].censored for name in wanted)
 

@@ -1,6 +1,8 @@
 from .automaton import LayeredAutomaton as LayeredAutomaton
 from .condensation import condensation_sigma as condensation_sigma
 from .condensation import mutual_information as mutual_information
+from .copying_null import NullOfCopying as NullOfCopying
+from .copying_null import null_of_copying as null_of_copying
 from .denoiser import OptimalDenoiser as OptimalDenoiser
 from .derivations import derive as derive
 from .dsm import dsm_loss as dsm_loss

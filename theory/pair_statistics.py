@@ -156,7 +156,7 @@ def maximise(
     theta = torch.zeros_like(wanted)
     value, log_z, mean, gradient = evaluate(theta)
     for _ in range(100):
-        if not float(gradient.abs().max()) > tolerance:  # true of no statistics at all, and of one that is not a number
+        if not float(gradient.abs().max()) > tolerance:  # nan ends the search too
             break
         direction = _newton_direction(statistics, theta, log_z, mean, gradient, ridge)
         slope, step = float(direction @ gradient), 1.0
@@ -166,7 +166,7 @@ def maximise(
             ahead = evaluate(theta + step * direction)
         theta = theta + step * direction
         value, log_z, mean, gradient = ahead
-    if len(theta) and not float(gradient.abs().max()) <= tolerance:
+    if not float(gradient.abs().max()) <= tolerance:
         raise ValueError(f"the statistics could not be matched with ridge {ridge:g}; give a larger one")
     return theta, mean
 

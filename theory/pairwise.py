@@ -66,12 +66,8 @@ class PairwiseLaw(Law):
             ValueError: no samples, some that break the rule, a ridge that is not positive, or too many valid grids.
         """
         _check_size(rule)
-        rule.check_symbols(x_train, batch=True)
+        check_valid_grids(rule, x_train)
         n = len(x_train)
-        valid = rule.is_valid(x_train)
-        if n == 0 or not bool(valid.all()):
-            fault = f"{int((~valid).sum())} of {n} break the rule; leave them out" if n else "got none"
-            raise ValueError(f"x_train must hold one or more valid grids of {rule.spec}: {fault}")
         ridge = 1 / math.sqrt(n) if ridge is None else float(ridge)
         if not 0 < ridge < math.inf:
             raise ValueError(f"ridge must be positive and finite, got {ridge:g}; leave it out for 1 / sqrt(N)")
@@ -226,6 +222,15 @@ def _draw(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     ladder = weights.cumsum(-1)
     level = torch.rand(len(weights), n, dtype=torch.float64, generator=generator) * ladder[:, -1:]
     return torch.searchsorted(ladder, level, right=True).clamp_max_(weights.shape[1] - 1)
+
+
+def check_valid_grids(rule: Rule, x_train: Tensor) -> None:
+    """ValueError unless x_train holds valid grids (N, D), at least one."""
+    rule.check_symbols(x_train, batch=True)
+    broken = int((~rule.is_valid(x_train)).sum())
+    if broken or not len(x_train):
+        fault = f"{broken} of {len(x_train)} break the rule; leave them out" if broken else "got none"
+        raise ValueError(f"x_train must hold one or more valid grids of {rule.spec}: {fault}")
 
 
 def _check_size(rule: Rule) -> None:
