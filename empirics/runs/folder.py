@@ -65,10 +65,10 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
             are is in ``.attrs["unfinished"]`` either way.
 
     Returns:
-        Columns: every RunConfig field; status; chance, null (of copying) and group_chance; seconds; for each clock ``tau_rule`` and
-        ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and _upper of every other
-        onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path relative to the folder,
-        as in `load_metrics`, and ``path``, absolute. Sorted by run.
+        Columns: every RunConfig field; status; chance, null (of copying) and group_chance; seconds; for each clock
+        ``tau_rule`` and ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and
+        _upper of every other onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path
+        relative to the folder, as in `load_metrics`, and ``path``, absolute. Sorted by run.
 
     Raises:
         ValueError: no such folder, no ended run in it, or a damaged run folder, which the message names.

@@ -152,7 +152,7 @@ def test_smoothing_delays_a_jump_as_documented(halflife: float) -> None:
 
 
 def test_smoothing_leaves_the_exact_test_to_single_evaluations() -> None:
-    """After a spike the smoothed ratio stays beyond the margin, but tau_mem_chance needs significance where it stands."""
+    """After a spike the smoothed ratio stays beyond the margin, but significance is needed where it stands."""
     metrics = pd.DataFrame(
         {
             "step": [1, 2, 3, 4, 5],
