@@ -77,7 +77,9 @@ from .theory import Family as Family
 from .theory import Law as Law
 from .theory import LayeredAutomaton as LayeredAutomaton
 from .theory import NGramLaw as NGramLaw
+from .theory import NullOfCopying as NullOfCopying
 from .theory import OptimalDenoiser as OptimalDenoiser
+from .theory import PairwiseLaw as PairwiseLaw
 from .theory import ProductLaw as ProductLaw
 from .theory import Rule as Rule
 from .theory import bayes_curves as bayes_curves
@@ -89,6 +91,7 @@ from .theory import gpt_floors as gpt_floors
 from .theory import memorization_test as memorization_test
 from .theory import mutual_information as mutual_information
 from .theory import ngram_rule_accuracy as ngram_rule_accuracy
+from .theory import null_of_copying as null_of_copying
 from .theory import register_rule as register_rule
 from .theory import rule as rule
 from .theory import rule_from_cnf as rule_from_cnf

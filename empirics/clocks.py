@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..theory import Encoding, Rule
+from ..theory import Encoding, NullOfCopying, Rule
 from ..theory.encodings import default_encoding
 from .evaluation import Evaluator
 from .families import Generations
-from .onsets import Onset, clock_onsets, detect_onset, find_onsets
+from .onsets import CLOCKS, Onset, detect_onset, find_onsets
 
 STOP_RULES = {
     "never": "go on",
@@ -109,11 +109,22 @@ class Clocks:
     def onsets(self) -> dict[str, Onset]:
         """``tau_rule`` and ``tau_mem``, each in the interval (lower, upper] of training steps; censored if not seen.
 
-        See `CRITERIA` for what counts, and `find_onsets` for other criteria on `table`.
+        See `CRITERIA` for what counts, and `find` for its other criteria.
         """
         if not self._rows:  # nothing is known
-            return {name: Onset(np.inf, 0.0, np.inf, True) for name in ("tau_rule", "tau_mem")}
-        return clock_onsets(self.table, self.evaluator.chance, self.rule.alphabet)
+            return {name: Onset(np.inf, 0.0, np.inf, True) for name in CLOCKS}
+        return self.find(CLOCKS)
+
+    def find(self, criteria: Sequence[str]) -> dict[str, Onset]:
+        """The onsets by any criteria of `CRITERIA`, by their names; ValueError before the first evaluation."""
+        table = self.table
+        levels = {"null": self.null.memorization, "n_generated": table["n_generated"].to_numpy()} if len(table) else {}
+        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, **levels)
+
+    @property
+    def null(self) -> NullOfCopying:
+        """The memorization that a model shows without copying, against which tau_mem is read."""
+        return self.evaluator.null
 
     @property
     def should_stop(self) -> bool:
@@ -123,8 +134,7 @@ class Clocks:
         if self.stop == "patience":
             return self._evaluations_since_best() >= self.patience
         if self.stop == "window":
-            closes = find_onsets(self.table, self.evaluator.chance, self.rule.alphabet, ("window_closes",))
-            return not closes["window_closes"].censored
+            return not self.find(("window_closes",))["window_closes"].censored
         onsets = self.onsets
         known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
         if self.stop == "copied":

@@ -65,6 +65,8 @@ def find_onsets(
     criteria: Sequence[str] = tuple(CRITERIA),
     patience: int | None = None,
     ema_halflife: float = 0.0,
+    null: float | None = None,
+    n_generated: int | np.ndarray | None = None,
 ) -> dict[str, Onset]:
     """The onsets of a run by the criteria of `CRITERIA`.
 
@@ -76,8 +78,11 @@ def find_onsets(
         patience: evaluations in a row that must meet a criterion; by default the criterion's own.
         ema_halflife: smooth the ratios over evaluations first, see `ema`; 0 is off. The interval (lower, upper] is then
             that of the smoothed curve, which comes late. P-values are left as they are: counts of different evaluations
-            come from different models, and their weighted sum is not binomial. So tau_mem asks the smoothed curve for
-            its margin, and each evaluation's own counts for the exact test.
+            come from different models, and their weighted sum is not binomial. So tau_mem_chance asks the smoothed
+            curve for its margin, and each evaluation's own counts for the exact test.
+        null: the null of copying, see `null_of_copying`, against which tau_mem is judged; by default chance.
+        n_generated: generations an evaluation, a number or one each, of which tau_rule wants 20 that are no copies; by
+            default enough.
 
     Returns:
         An onset for each name, in training steps.
@@ -92,18 +97,22 @@ def find_onsets(
         raise ValueError(f"the metrics have no column {missing[0]!r}; they have {', '.join(metrics.columns) or 'none'}")
     steps = check_steps(metrics["step"].to_numpy())
     measured = smoothed({column: metrics[column].to_numpy(float) for column in needed[1:]}, ema_halflife)
-    return {c.name: _as_onset(*locate(c, steps, measured, chance, alphabet, patience)) for c in chosen}
+    levels = (chance, alphabet, patience, null, n_generated)
+    return {c.name: _as_onset(*locate(c, steps, measured, *levels)) for c in chosen}
 
 
-def clock_onsets(metrics: pd.DataFrame, chance: float, alphabet: int = 2) -> dict[str, Onset]:
+def clock_onsets(
+    metrics: pd.DataFrame, chance: float, alphabet: int = 2, null: float | None = None, n_generated: int | None = None
+) -> dict[str, Onset]:
     """The two clocks of a run by `find_onsets`: ``{"tau_rule": Onset, "tau_mem": Onset}``, in training steps.
 
     Args:
-        metrics: one row an evaluation, with step, rule_accuracy, memorization and memorization_p.
+        metrics: one row an evaluation, with step, rule_accuracy and memorization.
         chance: sample-level chance memorization.
         alphabet: Q, the number of symbols.
+        null, n_generated: as in `find_onsets`.
     """
-    return find_onsets(metrics, chance, alphabet, CLOCKS)
+    return find_onsets(metrics, chance, alphabet, CLOCKS, null=null, n_generated=n_generated)
 
 
 def ema(values: np.ndarray, halflife: float) -> np.ndarray:
@@ -162,12 +171,21 @@ def smoothed(measured: Measured, ema_halflife: float) -> Measured:
 
 
 def locate(
-    criterion: Criterion, steps: np.ndarray, measured: Measured, chance: float, alphabet: int, patience: int | None
+    criterion: Criterion,
+    steps: np.ndarray,
+    measured: Measured,
+    chance: float,
+    alphabet: int,
+    patience: int | None,
+    null: float | None = None,
+    n_generated: int | np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where a criterion is first met: (step, lower) (...), as `first_lasting` gives them."""
-    met = criterion.met(measured, chance, alphabet)
+    """Where a criterion is first met: (step, lower) (...), as `first_lasting` gives them; n_generated may be (E,)."""
+    level = chance if criterion.level == "chance" or null is None else null
+    n = np.asarray(math.inf if n_generated is None else n_generated)
+    met = criterion.met({**measured, "n_generated": n}, level, alphabet)
     if criterion.after:
-        before, _ = locate(CRITERIA[criterion.after], steps, measured, chance, alphabet, patience)
+        before, _ = locate(CRITERIA[criterion.after], steps, measured, chance, alphabet, patience, null, n_generated)
         met = met & (steps > before[..., None])
     return first_lasting(steps, met, criterion.patience if patience is None else patience)
 

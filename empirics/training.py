@@ -14,6 +14,7 @@ from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .clocks import Clocks
 from .config import RunConfig, difference
+from .criteria import copying_threshold, fewest_generations
 from .data import random_stream, training_set
 from .engine import Engine
 from .families import family
@@ -73,7 +74,9 @@ def train(
         engine = Engine(resolved, rule, train_set, encoding)
         if not fresh:
             _restore(run, engine)
-        clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=run.metrics)
+        seen = run.metrics.assign(n_generated=config.n_eval)
+        clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=seen)
+        _warn_of_few_generations(config, clocks.null.memorization)
         with (
             _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
             deferred(progress) as interrupts,
@@ -85,6 +88,7 @@ def train(
             "steps": engine.step,
             "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
             "chance": clocks.evaluator.chance,
+            "null": clocks.null._asdict(),
             "group_chance": clocks.evaluator.group_chance,
             "support_size": str(rule.support_size),
             "device": resolved.device,
@@ -189,6 +193,15 @@ def _advance(
             if interrupts.came:
                 interrupts.act(f"{run.path} is saved at step {step}")
     return "finished"  # resumed after its last step
+
+
+def _warn_of_few_generations(config: RunConfig, null: float) -> None:
+    if config.n_eval < (fewest := fewest_generations(null)):
+        warnings.warn(
+            f"n_eval={config.n_eval} is too few for tau_mem: a model that copies nothing shows memorization of "
+            f"{null:.2g} here, and {copying_threshold(null):.2g} by luck; take n_eval={fewest} or more",
+            stacklevel=3,
+        )
 
 
 @contextmanager

@@ -2,6 +2,8 @@ from .automaton import LayeredAutomaton as LayeredAutomaton
 from .cnf import rule_from_cnf as rule_from_cnf
 from .condensation import condensation_sigma as condensation_sigma
 from .condensation import mutual_information as mutual_information
+from .copying_null import NullOfCopying as NullOfCopying
+from .copying_null import null_of_copying as null_of_copying
 from .denoiser import OptimalDenoiser as OptimalDenoiser
 from .derivations import derive as derive
 from .dsm import dsm_loss as dsm_loss
@@ -17,6 +19,7 @@ from .memorization import chance_table as chance_table
 from .memorization import memorization_test as memorization_test
 from .ngram import NGramLaw as NGramLaw
 from .ngram import ngram_rule_accuracy as ngram_rule_accuracy
+from .pairwise import PairwiseLaw as PairwiseLaw
 from .product import CubeLaw as CubeLaw
 from .product import ProductLaw as ProductLaw
 from .references import bayes_curves as bayes_curves

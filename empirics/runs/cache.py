@@ -20,7 +20,7 @@ FOLDER, FILE = ".twoclocks-cache", "runs.parquet"
 METRIC = "metric:"
 """Begins the names of the columns that list a metric of all evaluations of a run."""
 
-_FORMAT = 1
+_FORMAT = 2
 _KEY = b"twoclocks"
 _LARGEST = 2**33
 

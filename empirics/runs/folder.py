@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from ...theory import rule
 from ..criteria import CRITERIA
+from ..null_again import null_again
 from ..onsets import CLOCKS, locate
 from .cache import METRIC, read_cache, write_cache
 from .files import DamagedFile
@@ -64,10 +65,10 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
             are is in ``.attrs["unfinished"]`` either way.
 
     Returns:
-        Columns: every RunConfig field; status; chance and group_chance; seconds; for each clock ``tau_rule`` and
-        ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and _upper of every other
-        onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path relative to the folder,
-        as in `load_metrics`, and ``path``, absolute. Sorted by run.
+        Columns: every RunConfig field; status; chance, null (of copying) and group_chance; seconds; for each clock
+        ``tau_rule`` and ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and
+        _upper of every other onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path
+        relative to the folder, as in `load_metrics`, and ``path``, absolute. Sorted by run.
 
     Raises:
         ValueError: no such folder, no ended run in it, or a damaged run folder, which the message names.
@@ -82,7 +83,7 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
     clocks = [f"{clock}_{part}" for clock in CLOCKS for part in ("step", "lower", "upper", "censored")]
     if not waiting or not unfinished:
         table = table.astype({f"{clock}_censored": bool for clock in CLOCKS})
-    shown = [*config_kinds(), "status", "chance", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
+    shown = [*config_kinds(), "status", "chance", "null", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
     home = os.path.abspath(path)
     table = table[shown].assign(path=[os.path.normpath(os.path.join(home, run)) for run in table["run"]])
     table.attrs["unfinished"] = waiting
@@ -191,7 +192,7 @@ def _schema() -> pa.Schema:
     """Columns of the cache but for the metrics, which are lists named by METRIC and the metric."""
     texts = dict.fromkeys(("run", "fingerprint"), pa.string())
     config = {name: _ARROW[kind] for name, (kind, _) in config_kinds().items()}
-    result = {"status": pa.string(), **dict.fromkeys(("chance", "group_chance", "seconds"), pa.float64())}
+    result = {"status": pa.string(), **dict.fromkeys(("chance", "null", "group_chance", "seconds"), pa.float64())}
     result |= {"steps_done": pa.int64(), "support_size": pa.string(), "environment": pa.string()}
     for clock in CLOCKS:
         result |= {f"{clock}_{part}": pa.float64() for part in ("step", "lower", "upper")}
@@ -217,23 +218,28 @@ def _table(schema: pa.Schema, prints: dict[str, str], records: dict[str, RunReco
     return pa.table(columns)
 
 
-def _onsets(record: RunRecord) -> dict[str, float]:
-    """The ends of the onsets that result.json does not state, from the metrics."""
+def _onsets(record: RunRecord) -> dict[str, Any]:
+    """The onsets that result.json does not state, or states by former criteria, from the metrics."""
     alphabet = _alphabet(record.values["rule"])
     chance = record.values.get("chance")
     if chance is None or alphabet is None:
         return {}
     if not record.metrics:  # diverged before the first evaluation: nothing is known
         return {name: np.inf if name.endswith("_upper") else 0.0 for name in _other_ends()}
+    values, stated = record.values, "null" in record.values
     names = [
         name
         for name, criterion in CRITERIA.items()
-        if name not in CLOCKS and all(column in record.metrics for column in criterion.columns)
+        if not (stated and name in CLOCKS) and all(column in record.metrics for column in criterion.columns)
     ]
-    ends: dict[str, float] = {}
+    null = values["null"] if stated else null_again(values["rule"], values["n_train"], values["seed"])
+    levels = (chance, alphabet, None, null, values["n_eval"])
+    ends: dict[str, Any] = {"null": null}
     for name in names:  # as `find_onsets` does, without a DataFrame for each run
-        upper, lower = locate(CRITERIA[name], record.metrics["step"], record.metrics, chance, alphabet, None)
-        ends |= {f"{name}_lower": float(lower), f"{name}_upper": float(upper)}
+        upper, lower = map(float, locate(CRITERIA[name], record.metrics["step"], record.metrics, *levels))
+        ends |= {f"{name}_lower": lower, f"{name}_upper": upper}
+        if name in CLOCKS:  # of a run that ended before there was a null of copying: judged again
+            ends |= {f"{name}_step": upper, f"{name}_censored": np.isinf(upper)}
     return ends
 
 

@@ -33,7 +33,8 @@ class RunRecord:
     """What a run folder holds.
 
     Attributes:
-        values: config fields, status and, once the run has ended, chance, group_chance, seconds, steps_done,
+        values: config fields, status and, once the run has ended, chance, group_chance, null (not in old runs, whose
+            clocks are those of `FORMER`), seconds, steps_done,
             support_size, environment (JSON), and each clock's _step, _lower, _upper, _censored.
         metrics: columns of metrics.jsonl, float64, equally long.
     """
@@ -98,6 +99,8 @@ def _result(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {"status": status}
     for name in ("chance", "group_chance", "seconds"):
         values[name] = _checked(path, name, stored.get(name), float)
+    if isinstance(null := stored.get("null"), dict):
+        values["null"] = _checked(path, "null", null.get("memorization"), float)
     values["steps_done"] = _checked(path, "steps", stored.get("steps"), int)
     values["support_size"] = _checked(path, "support_size", stored.get("support_size", ""), str)
     environment = stored.get("environment", {})

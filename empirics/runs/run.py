@@ -20,7 +20,8 @@ from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
-from ..onsets import Onset, find_onsets
+from ..null_again import null_again
+from ..onsets import Onset, clock_onsets, find_onsets
 from ..placement import place_network
 from ..state_counts import state_counts
 from .files import (
@@ -116,12 +117,18 @@ class Run:
     def onsets(self) -> dict[str, Onset]:
         """The two clocks, tau_rule and tau_mem.
 
+        The result of a run that ended before there was a null of copying states other criteria, `FORMER`; its clocks
+        are found again from its metrics.
+
         Raises:
             ValueError: the run has not ended.
         """
-        if not self.result:
+        result = self.result
+        if not result:
             raise ValueError(f"{self.path} has no result yet: the run has not ended; resume it")
-        stored = self.result["onsets"]
+        if "null" not in result and len(metrics := self.metrics):
+            return clock_onsets(metrics, self.chance, self.rule.alphabet, self.null, self.config.n_eval)
+        stored = result["onsets"]
         return {
             name: Onset(_infinite(o["step"]), o["lower"], _infinite(o["upper"]), o["censored"])
             for name, o in stored.items()
@@ -136,13 +143,22 @@ class Run:
         metrics = self.metrics
         if metrics.empty:
             raise ValueError(f"{self.path} has no evaluation yet")
-        return find_onsets(metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife)[name]
+        levels = {"null": self.null, "n_generated": self.config.n_eval}
+        return find_onsets(metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife, **levels)[name]
 
     @property
     def chance(self) -> float:
         """Sample-level chance memorization."""
         stored = self.result.get("chance")
         return chance_memorization(self.rule, self.train_set) if stored is None else float(stored)
+
+    @property
+    def null(self) -> float:
+        """The null of copying: memorization that needs none; see `null_of_copying`, and `null_again` for old runs."""
+        stored = self.result.get("null")
+        if stored is None:
+            return null_again(self.config.rule, self.config.n_train, self.config.seed)
+        return float(stored["memorization"])
 
     @property
     def hardware(self) -> dict[str, str]:

@@ -46,6 +46,7 @@ def onset_bootstrap(
     patience: int | None = None,
     ema_halflife: float = 0.0,
     confidence: float = 0.95,
+    null: float | None = None,
 ) -> OnsetBootstrap:
     """Resample the generations of every evaluation, and find the onset in each resample.
 
@@ -64,6 +65,7 @@ def onset_bootstrap(
         seed: of the resampling.
         patience, ema_halflife: as in `find_onsets`.
         confidence: of the interval.
+        null: the null of copying, for tau_mem; by default chance.
 
     Raises:
         ValueError: an unknown criterion, a table that does not hold counts, steps that do not increase, n_boot below 1,
@@ -80,7 +82,7 @@ def onset_bootstrap(
     drawn = np.random.default_rng(seed).multinomial(n, observed / n[:, None], size=(n_boot, len(n)))  # (B, E, 4)
     every = np.concatenate([observed[None], drawn])
     measured = smoothed(ratios(every, rule.columns, chance), ema_halflife)
-    step, lower = locate(rule, steps, measured, chance, alphabet, patience)
+    step, lower = locate(rule, steps, measured, chance, alphabet, patience, null, n)
     onset = Onset(float(step[0]), float(lower[0]), float(step[0]), bool(np.isinf(step[0])))
     draws, tails = step[1:], ((1 - confidence) / 2, (1 + confidence) / 2)
     low, high = _percentile(draws, tails[0]), _percentile(draws, tails[1])

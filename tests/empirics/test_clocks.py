@@ -100,7 +100,7 @@ def test_the_onsets_are_those_of_training_on_the_same_generations(tmp_path, mode
     for step in run.metrics["step"]:
         clocks.see(step, run.samples(step))
     assert clocks.onsets == run.onsets
-    assert run.onsets["tau_rule"].censored == (model == "dit-nano")  # which needs longer
+    assert run.onsets["tau_mem"].censored == (model == "dit-nano")  # which needs longer
     columns = [name for name in run.metrics.columns if name not in ("loss", "seconds")]
     assert clocks.table[columns].equals(run.metrics[columns])
 

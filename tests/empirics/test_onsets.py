@@ -66,18 +66,18 @@ def test_bad_evaluations_are_refused(steps, values, patience, message):
         tc.detect_onset(steps, values, 0.9, patience)
 
 
-def test_clocks_need_accuracy_and_significant_copying_twice():
+def test_clocks_need_accuracy_of_what_is_no_copy_and_copying_twice():
     metrics = pd.DataFrame(
         {
             "step": [10, 20, 40, 80, 160],
             "rule_accuracy": [0.0, 0.86, 0.92, 0.99, 1.0],
-            "memorization": [0.0, 0.3, 0.012, 0.2, 0.9],
-            "memorization_p": [1.0, 1e-9, 1e-6, 1e-9, 1e-30],
+            "memorization": [0.0, 0.3, 0.1, 0.2, 0.9],
         }
     )
     binary = clock_onsets(metrics, chance=0.01)
-    assert (binary["tau_rule"].lower, binary["tau_rule"].upper) == (20, 40)
-    assert (binary["tau_mem"].lower, binary["tau_mem"].upper) == (40, 80)  # 20 stood alone, 40 is within the margin
-    assert clock_onsets(metrics, chance=0.01, alphabet=6)["tau_rule"].upper == 20
+    assert (binary["tau_rule"].lower, binary["tau_rule"].upper) == (20, 40)  # 0.82 of 0.9; at 20, 0.56 of 0.7
+    assert (binary["tau_mem"].lower, binary["tau_mem"].upper) == (40, 80)  # 20 stood alone, 40 is below 0.109
+    assert clock_onsets(metrics, chance=0.01, null=0.0)["tau_mem"].upper == 20
+    assert clock_onsets(metrics, chance=0.01, n_generated=22)["tau_rule"].censored  # 19.8 others at most
     assert str(binary["tau_mem"]) == "(40, 80]"
     assert str(clock_onsets(metrics[:2], chance=0.01)["tau_rule"]) == "> 20"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,10 @@ def test_gpt_learns_the_rule_then_memorizes(tmp_path):
     metrics = run.metrics
     assert metrics["rule_accuracy"].iloc[-1] > 0.95
     assert metrics["memorization"].iloc[-1] > 0.4
+    null = tc.null_of_copying(run.rule, run.train_set)
+    assert run.result["null"] == {**null._asdict(), "rung": "pairs", "standard_error": 0.0}
+    assert run.null == null.memorization > run.chance
+    assert run.onset("tau_mem_chance").upper <= mem.upper
     floors = run.floors
     assert floors["empirical"] == pytest.approx(math.log(256) / 24)
     assert floors["population"] == pytest.approx(math.log(2) * 16 / 24)
@@ -90,6 +95,15 @@ def test_a_run_folder_reads_back(finished):
     assert table.loc[0, "tau_mem_censored"] == run.onsets["tau_mem"].censored
     with pytest.raises(ValueError, match="keeps no weights of step 6"):
         run.model(6)
+
+
+def test_too_few_generations_to_tell_copying_are_warned_of(tmp_path):
+    few = replace(TINY, rule="parity:4x6,G=3", n_train=96, steps=5, n_eval=24)  # the null is about 0.01
+    with pytest.warns(UserWarning, match="n_eval=24 is too few for tau_mem: .* take n_eval=28 or more"):
+        tc.train(few, tmp_path / "few", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tc.train(replace(few, n_eval=28), tmp_path / "enough", progress=False)
 
 
 def killed_run(path, config, seconds):

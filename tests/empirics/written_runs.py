@@ -54,7 +54,8 @@ def result(config, rows, status):
     if rows:
         import pandas as pd
 
-        onsets = {name: onset_as_json(onset) for name, onset in clock_onsets(pd.DataFrame(table), chance).items()}
+        found = clock_onsets(pd.DataFrame(table), chance, null=chance, n_generated=config.n_eval)
+        onsets = {name: onset_as_json(onset) for name, onset in found.items()}
     else:
         unknown = {"step": None, "lower": 0.0, "upper": None, "censored": True}
         onsets = {"tau_rule": unknown, "tau_mem": unknown}
@@ -63,6 +64,7 @@ def result(config, rows, status):
         "steps": rows[-1]["step"] if rows else 0,
         "onsets": onsets,
         "chance": chance,
+        "null": {"memorization": chance, "rung": "chance", "standard_error": 0.0, "rungs": {"chance": chance}},
         "group_chance": 1.0,
         "support_size": str(2**24),
         "seconds": rows[-1]["seconds"] if rows else 0.0,

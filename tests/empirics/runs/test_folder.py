@@ -15,11 +15,14 @@ import pytest
 from written_runs import GPT, curves, result, write_many, write_run, write_sweep
 
 import twoclocks as tc
-from twoclocks.empirics.criteria import CRITERIA
+from twoclocks.empirics.criteria import CRITERIA, FORMER
+from twoclocks.empirics.data import training_set
+from twoclocks.empirics.null_again import null_again
 from twoclocks.empirics.onsets import find_onsets
 from twoclocks.empirics.runs import cache as runs_cache
 from twoclocks.empirics.runs import folder as runs_folder
 from twoclocks.empirics.runs.folder import read_runs_folder
+from twoclocks.empirics.runs.run import onset_as_json
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,7 @@ def test_tables_hold_what_each_run_holds(sweep):
         assert row["status"] == "finished"
         for name in ("chance", "group_chance", "seconds"):
             assert row[name] == run.result[name]
+        assert row["null"] == run.null
         for name, onset in run.onsets.items():
             for part in ("step", "lower", "upper", "censored"):
                 assert row[f"{name}_{part}"] == getattr(onset, part)
@@ -366,3 +370,34 @@ def test_two_thousand_runs_in_seconds_and_from_the_cache_at_once(tmp_path):
     pd.testing.assert_frame_equal(cold, cached)
     assert reading < 10  # about 2 s on one core at rest
     assert min(seconds) < 0.5
+
+
+def test_an_old_result_is_judged_again_with_the_null_of_its_training_set(tmp_path):
+    """Before there was a null of copying, tau_rule counted copies and tau_mem asked for a little over chance."""
+    config = replace(GPT, rule="parity:4x6,G=3", n_train=96, n_eval=512)
+    rows = curves(config, 60.0, 400.0)
+    folder = write_run(tmp_path / "old", config, rows=rows)
+    stored = json.loads((folder / "result.json").read_text())
+    del stored["null"]
+    chance = 96 / 2**16
+    former = find_onsets(pd.DataFrame(rows), chance, criteria=["tau_rule_all", "tau_mem_chance"])
+    stored |= {"chance": chance, "support_size": str(2**16)}
+    stored["onsets"] = {name: onset_as_json(former[FORMER[name]]) for name in ("tau_rule", "tau_mem")}
+    (folder / "result.json").write_text(json.dumps(stored))
+    run = tc.load_run(folder)
+    rule = tc.rule(config.rule)
+    null = tc.null_of_copying(rule, training_set(rule, 96, config.seed)).memorization
+    assert run.null == null > 5 * chance
+    expected = find_onsets(run.metrics, chance, null=null, n_generated=512)
+    assert run.onsets == {name: expected[name] for name in ("tau_rule", "tau_mem")}
+    assert run.onsets["tau_mem"].lower > former["tau_mem_chance"].upper
+    row = tc.load_runs(tmp_path).iloc[0]
+    assert row["null"] == null
+    for name, onset in expected.items():
+        assert (row[f"{name}_lower"], row[f"{name}_upper"]) == (onset.lower, onset.upper)
+    assert row["tau_mem_step"] == expected["tau_mem"].step
+    assert row["tau_mem_censored"] == expected["tau_mem"].censored
+
+
+def test_the_null_of_a_large_rule_is_not_found_again():
+    assert null_again("parity:6x6,G=3", 64, 0) == 64 / 2**24
