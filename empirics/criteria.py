@@ -121,8 +121,7 @@ CRITERIA: dict[str, Criterion] = {
         ),
         Criterion(
             "tau_rule_all",
-            "rule accuracy of all generations, copies too, of at least 0.9, or 0.85 with more than two symbols "
-            "(Fig. 21, 22)",
+            "rule accuracy of whole samples of at least 0.9, or 0.85 with more than two symbols (Fig. 21, 22)",
             ("rule_accuracy",),
             _obeys,
         ),

@@ -180,7 +180,8 @@ class PairwiseLaw(Law):
             if not float((top - kernel.amin(1)).max()) < LARGEST_RANGE:
                 raise ValueError(f"energies must range over less than {LARGEST_RANGE} nats; give a larger ridge")
             kernel.sub_(top[:, None]).exp_()
-            parts.append(_Part(block, *map(self._one_hot, block), upper_energy + top, lower_energy, kernel))
+            upper, lower = self._one_hot(block.upper), self._one_hot(block.lower)
+            parts.append(_Part(block, upper, lower, upper_energy + top, lower_energy, kernel))
         return parts
 
     def _one_hot(self, x: Tensor) -> Tensor:

@@ -143,8 +143,9 @@ class Run:
         metrics = self.metrics
         if metrics.empty:
             raise ValueError(f"{self.path} has no evaluation yet")
-        levels = {"null": self.null, "n_generated": self.config.n_eval}
-        return find_onsets(metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife, **levels)[name]
+        return find_onsets(
+            metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife, self.null, self.config.n_eval
+        )[name]
 
     @property
     def chance(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ ONSETS_ONLY = (
     "gain_of_copying/runs.csv", "grid_size/runs.csv", "memorization_exponent/runs.csv", "network_size/runs.csv",
 )  # fmt: skip
 """Committed tables of onsets without curves."""
+OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
 NAMES = ("tau_rule", "tau_rule_all", "tau_mem", "tau_mem_10")
 KEY = ["model", "rule", "n_train", "seed"]
 
@@ -115,8 +116,8 @@ def measure() -> Measured:
 
 def to_train_again(table: pd.DataFrame) -> pd.DataFrame:
     """For each committed table of onsets alone: its runs, and how many of them have a judged curve in another table."""
-    known = table[(table["setting"] == "") & (table["source"] != "gpt_claims")]
-    known = set(known[KEY].itertuples(index=False, name=None))
+    usual = table[(table["setting"] == "") & (table["source"] != "gpt_claims")]
+    known = set(usual[KEY].itertuples(index=False, name=None))
     rows = []
     for name in ONSETS_ONLY:
         path = COMMITTED / name
@@ -138,12 +139,14 @@ def exponents(table: pd.DataFrame) -> list[list[str]]:
             copied = mine.groupby("n_train")["most_copied"].min()
             if len(copied) < 4 or copied.min() < 0.2:  # a curve that ends early censors by what it is to measure
                 continue
-            fits = [fit_scaling(mine, onset, "n_train", by=(), n_boot=0) for onset in CRITERIA_OF_COPYING]
-            rows.append([source, model, spec, *(interval_text(fit.exponent, *fit.ci) for fit in fits)])
+            rows.append([str(source), str(model), str(spec), *(_exponent(mine, onset) for onset in OF_COPYING)])
     return rows
 
 
-CRITERIA_OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
+def _exponent(table: pd.DataFrame, onset: str) -> str:
+    fit = fit_scaling(table, onset, "n_train", by=(), n_boot=0)
+    low, high = cast(tuple[float, float], fit.ci)
+    return interval_text(cast(float, fit.exponent), low, high)
 
 
 def write_report(folder: Path) -> None:
@@ -154,7 +157,7 @@ def write_report(folder: Path) -> None:
         seen = {name: np.isfinite(part[f"{name}_upper"]) for name in (*NAMES, "tau_mem_chance")}
         late = seen["tau_rule_all"] & seen["tau_mem_chance"]
         late &= part["tau_rule_all_upper"] >= part["tau_mem_chance_upper"]
-        rows.append([source, kind, len(part), *(int(seen[name].sum()) for name in CRITERIA_OF_COPYING),
+        rows.append([source, kind, len(part), *(int(seen[name].sum()) for name in OF_COPYING),
                      int(seen["tau_rule_all"].sum()), int(seen["tau_rule"].sum()), int(late.sum()),
                      f"{part['null'].min():.2g} to {part['null'].max():.2g}",
                      f"{part['most_copied'].min():.2f} to {part['most_copied'].max():.2f}"])  # fmt: skip
@@ -182,7 +185,7 @@ def write_report(folder: Path) -> None:
             [[str(cell) for cell in row] for row in rows],
         ),
         "Exponent of each clock of copying in N (95% profile likelihood), for rules whose every curve reaches 0.2:",
-        markdown_table(["source", "model", "rule", *CRITERIA_OF_COPYING], exponents(table)),
+        markdown_table(["source", "model", "rule", *OF_COPYING], exponents(table)),
         "Tables that hold onsets alone: their runs, and how many of them are judged above by a curve of another table. "
         "The others must be trained again, and so must runs that stopped before they copied:",
         markdown_table(

@@ -25,11 +25,13 @@ import numpy as np
 import pandas as pd
 import scipy
 import torch
+from scipy import stats
 
 import twoclocks as tc
 from twoclocks.empirics.criteria import CRITERIA, EXCESS, copying_threshold, fewest_generations
 from twoclocks.empirics.data import training_set
-from twoclocks.empirics.onsets import locate
+from twoclocks.empirics.onsets import first_lasting
+from twoclocks.empirics.statistics.aft import CensoredRegression
 from twoclocks.theory.memorization import binomial_tail
 
 RESULTS = Path(__file__).parent / "results"
@@ -73,47 +75,60 @@ def levels(support: str, n_train: int, seed: int) -> tuple[float, float]:
     return tc.chance_memorization(rule, train), tc.null_of_copying(rule, train).memorization
 
 
-def synthetic_sweep(scenario: Scenario, rng: np.random.Generator) -> pd.DataFrame:
-    """A runs table whose true exponent is 1, with both onsets."""
-    steps = 10 * 1.2 ** (np.arange(60) + rng.random())
-    rows = []
-    for n_train in scenario.sizes:
-        for seed in range(SEEDS):
-            chance, null = levels(scenario.support, n_train, seed)
-            floor = chance if scenario.before == "chance" else null
-            log_tau = math.log(3 * n_train) + 0.25 * rng.standard_normal()
-            rise = 1 / (1 + np.exp(-scenario.slope * (np.log(steps) - log_tau)))
-            copies = rng.binomial(scenario.n_eval, floor + (1 - floor) * rise)
-            row = {"n_train": n_train, "seed": seed}
-            for name, (step, lower) in onsets(copies, scenario.n_eval, steps, chance, null).items():
-                row |= {f"{name}_lower": float(lower), f"{name}_upper": float(step)}
-            rows.append(row)
-    return pd.DataFrame(rows)
+def synthetic_sweeps(scenario: Scenario, n_sweeps: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Onsets of sweeps whose true exponent is 1: by criterion, log of the interval's ends (2, n_sweeps, n_runs)."""
+    cells = [(n_train, seed) for n_train in scenario.sizes for seed in range(SEEDS)]
+    log_steps = np.log(10) + math.log(1.2) * (np.arange(60) + rng.random((n_sweeps, 1, 1)))
+    chance, null = np.array([levels(scenario.support, *cell) for cell in cells]).T
+    floor = (chance if scenario.before == "chance" else null)[:, None]
+    log_tau = np.log([3 * n_train for n_train, _ in cells]) + 0.25 * rng.standard_normal((n_sweeps, len(cells)))
+    rise = 1 / (1 + np.exp(-scenario.slope * (log_steps - log_tau[..., None])))
+    copies = rng.binomial(scenario.n_eval, floor + (1 - floor) * rise)  # (sweeps, runs, evaluations)
+    place = np.arange(60.0) + 1
+    ends: dict[str, list[np.ndarray]] = {name: [] for name in BOTH}
+    for run in range(len(cells)):
+        for name, found in onsets(copies[:, run], scenario.n_eval, place, chance[run], null[run]).items():
+            ends[name].append(np.stack(found[::-1]))  # places of (lower, upper], 0 before the first evaluation
+    first = log_steps[..., 0]
+    with np.errstate(divide="ignore"):
+        return {
+            name: np.where(places > 0, first + math.log(1.2) * (places - 1), -np.inf)
+            for name, places in ((name, np.stack(parts, -1)) for name, parts in ends.items())
+        }
 
 
 def onsets(
     copies: np.ndarray, n_eval: int, steps: np.ndarray, chance: float, null: float
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Step and lower end of both onsets, for counts of copies (..., E)."""
-    measured = {"memorization": copies / n_eval, "memorization_p": binomial_tail(copies, n_eval, chance)}
-    return {name: locate(CRITERIA[name], steps, measured, chance, 2, None, null, n_eval) for name in BOTH}
+    """Step and lower end (...) of both onsets, for counts of copies (..., E)."""
+    every = np.arange(n_eval + 1)
+    measured = {"memorization": every / n_eval, "memorization_p": binomial_tail(every, n_eval, chance)}
+    found = {}
+    for name, level in zip(BOTH, (chance, null), strict=True):
+        criterion = CRITERIA[name]
+        met = criterion.met(measured, level, 2)
+        found[name] = first_lasting(steps, met[copies], criterion.patience)
+    return found
 
 
 def fits(scenario: Scenario, n_sweeps: int, seed: int) -> dict[str, float | int | str]:
     """Mean exponent and coverage of its 95% interval, by both criteria."""
-    rng = np.random.default_rng(seed)
     started = time.process_time()
-    found: dict[str, list[tuple[float, bool]]] = {name: [] for name in BOTH}
-    for _ in range(n_sweeps):
-        table = synthetic_sweep(scenario, rng)
-        for name in BOTH:
-            fit = tc.fit_scaling(table, onset=name, x="n_train", by=(), n_boot=0)
-            held = fit.regression.hold(len(fit.beta) - 1, 1.0)
-            _, p_value = fit.regression.likelihood_ratio(held, 1)  # inverted, it gives the profile interval, fit.ci
-            found[name].append((float(fit.exponent), p_value >= 0.05))
+    sweeps = synthetic_sweeps(scenario, n_sweeps, np.random.default_rng(seed))
+    log_x = np.log(np.repeat(scenario.sizes, SEEDS))
+    design = np.column_stack([np.ones_like(log_x), log_x])
     row: dict[str, float | int | str] = {**asdict(scenario), "sizes": f"{scenario.sizes[0]} to {scenario.sizes[-1]}"}
-    for name, pairs in found.items():
-        exponents, covered = np.array(pairs).T
+    for name, (lower, upper) in sweeps.items():
+        found = []
+        for k in range(n_sweeps):
+            regression = CensoredRegression(lower[k], upper[k], design)
+            fit, at_one = regression.fit(), regression.hold(1, 1.0).fit()
+            drop = 2 * float(fit.log_likelihood[0] - at_one.log_likelihood[0])
+            free = regression.degrees_of_freedom
+            # The profile interval, `fit.ci` of `fit_scaling`, holds 1 where the likelihood drops by no more than this.
+            most = regression.n_uncensored * math.log1p(stats.t.ppf(0.975, free) ** 2 / free)
+            found.append((float(fit.beta[0, 1]), drop <= most))
+        exponents, covered = np.array(found).T
         row |= {f"exponent_{name}": float(exponents.mean()), f"sd_{name}": float(exponents.std(ddof=1))}
         row[f"coverage_{name}"] = float(covered.mean())
     return row | {"sweeps": n_sweeps, "seconds": time.process_time() - started}

@@ -55,7 +55,7 @@ def test_a_sweep_whose_curves_end_early_gives_no_exponent():
     for n in (16, 32, 64, 128):
         for seed in range(3):
             row = {"source": "s", "model": "m", "rule": "r", "n_train": n, "seed": seed, "setting": ""}
-            for name in rejudged.CRITERIA_OF_COPYING:
+            for name in rejudged.OF_COPYING:
                 row |= {f"{name}_lower": n * (2.9 + 0.1 * seed), f"{name}_upper": n * (3.1 + 0.1 * seed)}
             rows.append(row)
     table = pd.DataFrame(rows)
