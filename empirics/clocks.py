@@ -20,7 +20,7 @@ STOP_RULES = {
     "ruled": "tau_rule is known",
     "memorized": "tau_mem is known",
     "both": "both clocks are known",
-    "copied": "tau_rule is known, and memorization was at least 0.3 at two evaluations in a row",
+    "copied": "both clocks are known, and memorization was at least 0.3 at two evaluations in a row",
     "window": "the innovation window has opened and closed again (Fig. 4)",
     "patience": "the held-out loss has not improved for `patience` evaluations",
 }
@@ -138,11 +138,8 @@ class Clocks:
         onsets = self.onsets
         known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
         if self.stop == "copied":
-            table = self.table
-            return (
-                known["tau_rule"]
-                and not detect_onset(table["step"].to_numpy(), table["memorization"].to_numpy(), 0.3, 2).censored
-            )
+            steps, copied = (self.table[name].to_numpy() for name in ("step", "memorization"))
+            return all(known.values()) and not detect_onset(steps, copied, 0.3, patience=2).censored
         wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(self.stop, list(known))
         return all(known[name] for name in wanted)
 

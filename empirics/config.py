@@ -68,7 +68,7 @@ class RunConfig:
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window"] = "never"
     """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
-    tau_rule is known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
+    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
     device: str = "auto"
