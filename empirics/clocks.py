@@ -117,9 +117,9 @@ class Clocks:
 
     def find(self, criteria: Sequence[str]) -> dict[str, Onset]:
         """The onsets by any criteria of `CRITERIA`, by their names; ValueError before the first evaluation."""
-        table = self.table
-        levels = {"null": self.null.memorization, "n_generated": table["n_generated"].to_numpy()} if len(table) else {}
-        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, **levels)
+        table, null = self.table, self.null.memorization
+        n = table["n_generated"].to_numpy() if len(table) else None
+        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, null=null, n_generated=n)
 
     @property
     def null(self) -> NullOfCopying:
