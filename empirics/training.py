@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from ..models import MODEL_NAMES
+from ..theory import Encoding, Rule
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .config import RunConfig, difference
 from .data import random_stream, training_set
 from .engine import Engine
 from .evaluation import Evaluator, generate
+from .interrupts import Interrupts, deferred
 from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
-from .runs.run import Run, environment, load_run, onset_as_json, resolve_encoding
+from .runs.foreign_files import DamagedFile, own_folder
+from .runs.lock import FolderInUse, hold
+from .runs.run import Run, blocks_a_start, environment, load_run, onset_as_json, resolve_encoding
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -37,6 +46,9 @@ def train(
 ) -> Run:
     """Train a model and measure both clocks.
 
+    One process at a time: the folder is locked while it is written (see `runs/lock.py`). Ctrl-C and SIGTERM take effect
+    at the end of a training step, once the state is saved; a second one at once.
+
     Args:
         config: what to do.
         out: folder for the run; must be new or empty unless `resume`.
@@ -51,8 +63,10 @@ def train(
         The run, with `metrics`, `onsets` and `model()`.
 
     Raises:
-        ValueError: an impossible config; a folder in use; a config that differs from the folder's.
-        DamagedFile: a run to resume has no intact state left.
+        ValueError: an impossible config; a folder in use; a config that differs from the folder's; `FolderInUse` where
+            another process trains there.
+        DamagedFile: a run to resume does not hold, or has no intact state left.
+        KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
         OSError: the disk is full; the earlier state is intact.
     """
     rule = build_rule(config.rule)
@@ -65,41 +79,31 @@ def train(
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as fault:
         raise ValueError(f"device {config.device!r} cannot be used here: {str(fault).splitlines()[0]}") from None
-    run, fresh = _open_folder(config, Path(out), resume)
-    if run.result:
-        return run
-    keep_freed_memory()
-    with _threads(config.threads):
-        train_set = training_set(rule, config.n_train, config.seed)
-        if fresh:
-            run.start(train_set)
-        engine = Engine(config, rule, train_set, encoding)
-        if not fresh:
-            _restore(run, engine)
-        evaluator = Evaluator(rule, train_set)
-        with _tensorboard_log(run.path) if tensorboard else nullcontext() as log:
-            status = _advance(run, engine, evaluator, progress, line, log)
-    onsets = _onsets(run, evaluator)
-    run.finish(
-        {
-            "status": status,
-            "steps": engine.step,
-            "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
-            "chance": evaluator.chance,
-            "group_chance": evaluator.group_chance,
-            "support_size": str(rule.support_size),
-            "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
-            "environment": environment(),
-        }
-    )
+    writer = _summary_writer() if tensorboard else None
+    folder = Path(out)
+    run, _ = _open_folder(config, folder, resume)  # refuses before anything is written
+    if not run.ended:
+        with hold(folder), _threads(config.threads), deferred(progress) as interrupts:
+            run, fresh = _open_folder(config, folder, resume)  # again: now nobody else writes
+            if not run.ended:
+                keep_freed_memory()
+                log = _tensorboard_log(run.path, writer) if writer else nullcontext()
+                _train(run, fresh, rule, encoding, interrupts, progress, line, log)
+    if run.litter():
+        with suppress(FolderInUse, OSError), hold(folder):
+            run.tidy()
     return run
+
+
+Log = Callable[[dict[str, float]], None]
 
 
 def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bool]:
     """The run of a folder, and whether it is new."""
-    if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not resume:
-            raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
+    if not os.path.lexists(folder / "config.json"):
+        if foreign := blocks_a_start(folder):
+            advice = "it has no config.json to resume from; " if resume else ""
+            raise ValueError(f"{folder} exists and is not an empty folder ({foreign}); {advice}choose another --out")
         return Run(folder, config), True
     if not resume:
         raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
@@ -110,19 +114,54 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
     return run, False
 
 
+def _train(
+    run: Run, fresh: bool, rule: Rule, encoding: Encoding | None, interrupts: Interrupts, progress: bool, line: int,
+    log: AbstractContextManager[Log | None],
+) -> None:  # fmt: skip
+    config = run.config
+    train_set = training_set(rule, config.n_train, config.seed)
+    if fresh:
+        run.start(train_set)
+    elif not torch.equal(run.train_set, train_set):
+        path = run.path / "training_set.npz"
+        raise DamagedFile(f"{path} is not the training set of this rule, N and seed; start the run in another folder")
+    engine = Engine(config, rule, train_set, encoding)
+    if not fresh:
+        _restore(run, engine)
+    evaluator = Evaluator(rule, train_set)
+    with log as opened:
+        status = _advance(run, engine, evaluator, interrupts, progress, line, opened)
+    onsets = _onsets(run, evaluator)
+    metrics = run.metrics
+    run.finish(
+        {
+            "status": status,
+            "steps": engine.step,
+            "onsets": {name: onset_as_json(onset) for name, onset in onsets.items()},
+            "chance": evaluator.chance,
+            "group_chance": evaluator.group_chance,
+            "support_size": str(rule.support_size),
+            "seconds": metrics["seconds"].iloc[-1] if len(metrics) else 0.0,
+            "environment": environment(),
+        }
+    )
+
+
 def _restore(run: Run, engine: Engine) -> None:
-    state, faults = run.load_state()
+    weights = sum(parameter.nbytes for parameter in engine.model.parameters())
+    state, faults = run.load_state(largest=5 * weights + 2**24)  # weights, their average, two moments
     for fault in faults:
-        warnings.warn(f"{fault}; continuing from an earlier state", stacklevel=3)
+        warnings.warn(f"{fault}; continuing from an earlier state", stacklevel=4)
     if state:
         engine.load_state(state)
+    run.tidy()
     run.forget_after(engine.step)
+    run.check_bulk(whole=True)
 
 
-Log = Callable[[dict[str, float]], None]
-
-
-def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, line: int, log: Log | None) -> str:
+def _advance(
+    run: Run, engine: Engine, evaluator: Evaluator, interrupts: Interrupts, progress: bool, line: int, log: Log | None
+) -> str:
     """Train to the end, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -160,9 +199,11 @@ def _advance(run: Run, engine: Engine, evaluator: Evaluator, progress: bool, lin
                     kept_weights = step
                 if done:
                     return "finished" if step == config.steps else "stopped"
-            if due or time.monotonic() - saved > SAVE_EVERY:
+            if due or interrupts.came or time.monotonic() - saved > SAVE_EVERY:
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
+            if interrupts.came:
+                interrupts.act(f"{run.path} is saved at step {step}")
     return "finished"  # resumed after its last step
 
 
@@ -182,14 +223,18 @@ def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -
     return bool(wanted) and not any(onsets[name].censored for name in wanted)
 
 
-@contextmanager
-def _tensorboard_log(folder: Path) -> Iterator[Log]:
-    """Takes the metrics of an evaluation; closed at the end, for it has a file and a thread."""
+def _summary_writer() -> type[SummaryWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError("logging for TensorBoard needs its package: pip install 'twoclocks[tensorboard]'") from None
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    return SummaryWriter
+
+
+@contextmanager
+def _tensorboard_log(folder: Path, writer_class: type[SummaryWriter]) -> Iterator[Log]:
+    """Takes the metrics of an evaluation; closed at the end, for it has a file and a thread."""
+    with writer_class(str(own_folder(folder / "tensorboard"))) as writer:
 
         def log(metrics: dict[str, float]) -> None:
             for name, value in metrics.items():

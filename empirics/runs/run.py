@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
+import os
+import re
 import platform
 import time
 from importlib.metadata import version
@@ -19,24 +21,28 @@ from ...models import build_model
 from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
+from ..data import hash_rows
 from ..evaluation import Generations
 from ..onsets import Onset, find_onsets
 from ..state_counts import state_counts
+from .evaluations import Evaluations, evaluation_line, scheduled
 from .files import (
-    DamagedFile,
     append_line,
-    read_json,
-    read_lines,
+    digest_path,
     read_symbols,
     read_tensors,
     remove_tensors,
+    temporaries,
     write_atomically,
     write_json,
     write_symbols,
     write_tensors,
 )
+from .foreign_files import DamagedFile, own_folder, printable, read_regular, tensor_header
+from .lock import LOCK
+from .reading import FORMAT, RunRecord, read_record, result_digest
 
-FORMAT = 1
+_PARTS = ("checkpoints", "samples")
 
 
 class Run:
@@ -44,7 +50,9 @@ class Run:
 
     ``config.json`` what was asked; ``training_set.npz``; ``metrics.jsonl`` a line an evaluation; ``samples/`` the
     generations of each evaluation; ``checkpoints/`` weights (and, until the run ends, the whole training state);
-    ``result.json`` the clocks, chance levels and environment, once the run has ended.
+    ``result.json`` the clocks, chance levels and environment, once the run has ended. Digests bind them all to the
+    config and to their steps (see `evaluations.py` and `reading.py`): what was cut, edited or brought from another run
+    raises DamagedFile where it is read.
 
     Attributes:
         path: the folder.
@@ -68,21 +76,30 @@ class Run:
         """The encoding of a DiT's images; None for a GPT."""
         return resolve_encoding(self.config, self.rule)
 
+    def read(self) -> RunRecord:
+        """Config, evaluations and result as they are on disk now, checked; DamagedFile where they do not hold."""
+        return read_record(self.path)
+
     @property
     def metrics(self) -> pd.DataFrame:
         """One row an evaluation: step, loss, the ratios of `Evaluator.metrics`, and seconds of wall time so far."""
-        return pd.DataFrame(list(read_lines(self.path / "metrics.jsonl")))
+        table = pd.DataFrame(self.read().metrics)
+        return table.astype({"step": np.int64}) if len(table) else table
 
     @property
     def result(self) -> dict[str, Any]:
         """Status, clocks, chance levels, environment; empty before the run has ended."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else {}
+        return self.read().result
 
     @property
     def status(self) -> str:
         """``"finished"``, ``"stopped"`` (its clocks were known), ``"diverged"``, or ``"unfinished"``."""
         return str(self.result.get("status", "unfinished"))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has a result."""
+        return os.path.lexists(self.path / "result.json")
 
     @property
     def onsets(self) -> dict[str, Onset]:
@@ -123,18 +140,33 @@ class Run:
 
     @property
     def train_set(self) -> Tensor:
-        """The training symbols, int64 (N, D)."""
-        return torch.from_numpy(read_symbols(self.path / "training_set.npz")[0])
+        """The training symbols, int64 (N, D).
+
+        Raises:
+            DamagedFile: they are not N different valid grids of the rule, or not those that the run ended with.
+        """
+        path, known = self.path / "training_set.npz", self.rule
+        x = torch.from_numpy(read_symbols(path, self.config.n_train, known.dim, known.alphabet)[0])
+        stated = self.result.get("digests", {}).get("training_set")
+        if stated is not None and stated != self._training_set_digest():
+            raise DamagedFile(f"{printable(path)} is not what result.json was made from: it was edited")
+        if not known.is_valid(x).all() or len(hash_rows(x)) != len(x):
+            raise DamagedFile(f"{printable(path)} does not hold different valid grids of {known.spec}")
+        return x
 
     def samples(self, step: int) -> Generations:
-        """The generations of the evaluation at a step."""
-        x, flags = read_symbols(self.path / "samples" / f"step-{step:010d}.npz")
+        """The generations of the evaluation at a step.
+
+        Raises:
+            DamagedFile: missing, or not those that were measured.
+        """
+        x, flags = self._read_samples(step, self.read().evaluations)
         return Generations(torch.from_numpy(x), torch.from_numpy(flags["ambiguous"]))
 
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps whose weights are kept."""
-        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("weights-*.safetensors"))
+        return self._steps_of("weights")
 
     def model(self, step: int | None = None) -> nn.Module:
         """The model with the weights that generated at a step; by default the last kept.
@@ -146,94 +178,242 @@ class Run:
         steps = self.checkpoint_steps
         if not steps or (step is not None and step not in steps):
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
-        tensors = read_tensors(self._weights_path(steps[-1] if step is None else step))
+        step = steps[-1] if step is None else step
+        path = self._weights_path(step)
         model = build_model(self.config.model, self.rule, self.encoding)
         set_precision(model, self.config.precision)
-        model.load_state_dict(tensors)
+        own = model.state_dict()
+        self.check_weights(step, {name: tuple(value.shape) for name, value in own.items()})
+        model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])
         return model.eval()
+
+    def check_weights(self, step: int, shapes: dict[str, tuple[int, ...]] | None = None) -> None:
+        """DamagedFile unless the weights of a step are there and whole, of this run and this step.
+
+        Reads the header alone, so that hundreds of files are looked through in seconds; `model` reads all.
+
+        Args:
+            step: of a checkpoint.
+            shapes: of the tensors that it must hold; by default any.
+        """
+        path = self._weights_path(step)
+        try:
+            header, digest = tensor_header(path), os.lstat(digest_path(path))
+        except FileNotFoundError as fault:
+            name = Path(fault.filename).name
+            raise DamagedFile(f"{printable(path)} is incomplete: {printable(name)} is missing or cut short") from None
+        if digest.st_size != 64:
+            raise DamagedFile(f"{printable(path)} is incomplete: {digest_path(path).name} is missing or cut short")
+        record = self.read()
+        if header.note or record.evaluations.bound:
+            self._check_note(path, header.note, {"config": record.config_digest, "step": step})
+        if shapes is not None and header.shapes != shapes:
+            name = min(n for n in shapes.keys() | header.shapes.keys() if shapes.get(n) != header.shapes.get(n))
+            raise DamagedFile(
+                f"{printable(path)}: tensor {printable(name)[:80]!r} has shape {header.shapes.get(name)}, not the "
+                f"{shapes.get(name)} of {self.config.model}"
+            )
+
+    def check_bulk(self, whole: bool = False) -> None:
+        """DamagedFile unless the generations and the weights of all evaluations so far are there, and theirs.
+
+        Args:
+            whole: read the weights to the end, and miss none that this run must have kept. Else as `check_weights`;
+                weights that someone has deleted to save space are not missed then.
+        """
+        record = self.read()
+        kept, found = 0, self.checkpoint_steps
+        for step in record.evaluations.steps:
+            self._read_samples(step, record.evaluations)
+            if whole and record.evaluations.bound and step >= self.config.checkpoint_ratio * kept:
+                kept = step
+                found.append(step)
+        last = record.evaluations.steps[-1] if record.evaluations.steps else 0
+        for step in sorted(set(found)):
+            if step <= last:  # later ones were being written when the run was killed, and are written again
+                self.check_weights(step)
+                if whole:
+                    read_tensors(self._weights_path(step))
 
     # What follows writes; `train` calls it.
 
     def start(self, train: Tensor) -> None:
         """Lay out a new run folder."""
-        for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
-            folder.mkdir(parents=True, exist_ok=True)
+        for name in _PARTS:
+            own_folder(self.path / name, make=True)
         write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
         write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
+        self._continue_from(self.read().evaluations, 0)
 
     def record(self, metrics: dict[str, float], generations: Generations) -> None:
         """Add one evaluation: its generations, then its line of metrics."""
-        path = self.path / "samples" / f"step-{metrics['step']:010d}.npz"
-        write_symbols(path, generations.symbols.numpy(), self.rule.alphabet, ambiguous=generations.ambiguous.numpy())
-        append_line(self.path / "metrics.jsonl", metrics)
+        path = self._samples_path(int(metrics["step"]))
+        symbols, flags = generations.symbols.numpy(), generations.ambiguous.numpy()
+        of_samples = write_symbols(path, symbols, self.rule.alphabet, ambiguous=flags)
+        line, self._digest = evaluation_line(metrics, of_samples, self._digest)
+        append_line(self.path / "metrics.jsonl", line)
 
     def forget_after(self, step: int) -> None:
         """Drop evaluations later than a step: the training that resumes there makes them again."""
-        kept = [line for line in read_lines(self.path / "metrics.jsonl") if line["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", b"".join((json.dumps(line) + "\n").encode() for line in kept))
+        evaluations = self.read().evaluations
+        kept = evaluations.lines[: sum(at <= step for at in evaluations.steps)]
+        write_atomically(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in kept))
+        self._continue_from(evaluations, step)
+
+    def _continue_from(self, evaluations: Evaluations, step: int) -> None:
+        self._config_digest, self._digest = evaluations.digests[0], evaluations.digest_at(step)
 
     def save_weights(self, model: nn.Module, step: int) -> None:
         """Keep the weights of a step."""
-        write_tensors(self._weights_path(step), dict(model.state_dict()))
+        write_tensors(self._weights_path(step), model.state_dict(), {"config": self._config_digest, "step": step})
 
     def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
         """Keep the whole training state of a step, and the one before it in case this one is damaged."""
-        write_tensors(self._state_path(step), tensors)
+        note = {"config": self._config_digest, "step": step, "evaluations": self._digest}
+        write_tensors(self._state_path(step), tensors, note)
         for old in self.state_steps[:-2]:
             remove_tensors(self._state_path(old))
 
     @property
     def state_steps(self) -> list[int]:
         """The steps whose whole training state is kept."""
-        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("state-*.safetensors"))
+        return self._steps_of("state")
 
-    def load_state(self) -> tuple[dict[str, Tensor], list[str]]:
-        """The newest intact training state, and a warning for each newer one that is damaged.
+    def load_state(self, largest: int) -> tuple[dict[str, Tensor], list[str]]:
+        """The newest intact training state that fits the evaluations, and a fault for each newer one.
+
+        Args:
+            largest: bytes that a state of this run may have.
 
         Returns:
             Named tensors, empty when the run was killed before it kept any state.
 
         Raises:
-            DamagedFile: states were kept, and none is intact.
+            DamagedFile: states were kept, or evaluations made, and no state is intact.
         """
         faults: list[str] = []
+        evaluations = self.read().evaluations
         for step in reversed(self.state_steps):
             try:
-                return read_tensors(self._state_path(step)), faults
+                return self._read_state(step, evaluations, largest), faults
             except DamagedFile as fault:
                 faults.append(str(fault))
-        newest_incomplete = len(faults) == 1 and faults[0].endswith("is missing") and not self.metrics.size
-        if faults and not newest_incomplete:
-            raise DamagedFile(f"no intact training state is left: {'; '.join(faults)}; start the run in another folder")
+        # A run killed about its first evaluation has kept no whole state yet, and loses nothing by beginning anew.
+        begun = len(faults) == 1 and faults[0].endswith(".sha256 is missing")
+        if (faults and not begun) or len(evaluations.lines) > 1:
+            why = "; ".join(faults) or f"{len(evaluations.lines)} evaluations were made, and no state is there"
+            raise DamagedFile(
+                f"{printable(self.path)}: no intact training state is left: {why}; start the run in another folder"
+            )
         return {}, faults
+
+    def _read_state(self, step: int, evaluations: Evaluations, largest: int) -> dict[str, Tensor]:
+        path = self._state_path(step)
+        tensors, header = read_tensors(path, largest)
+        due = scheduled(self.config, step)
+        if evaluations.steps[: len(due)] != due:
+            raise DamagedFile(
+                f"{printable(path)} was saved after the evaluation at step {due[-1]}, which metrics.jsonl lacks"
+            )
+        if header.note or evaluations.bound:
+            wanted = {"config": evaluations.digests[0], "step": step, "evaluations": evaluations.digest_at(step)}
+            self._check_note(path, header.note, wanted)
+        elif "counts" in tensors and int(tensors["counts"][0]) != step:
+            raise DamagedFile(f"{printable(path)} is of step {int(tensors['counts'][0])}")
+        return tensors
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; a finished run needs its training state no more."""
-        write_json(self.path / "result.json", result)
-        if result["status"] != "diverged":
-            for step in self.state_steps:
-                remove_tensors(self._state_path(step))
+        digests = {"config": self._config_digest, "training_set": self._training_set_digest(), "evaluations": self._digest}
+        result = {**result, "digests": digests}
+        write_json(self.path / "result.json", {**result, "digest": result_digest(result)})
+        self.tidy()
+
+    def litter(self) -> list[Path]:
+        """What a run that was killed has left and nobody needs: temporary files, and the states of an ended run."""
+        left = [path for name in ("", *_PARTS) for path in temporaries(own_folder(self.path / name))]
+        folder = self.path / "checkpoints"
+        # The state of a run that diverged is kept: it shows how.
+        ended = self.status not in ("unfinished", "diverged")
+        for path in folder.glob("state-*") if folder.is_dir() else ():
+            if _STATE.fullmatch(path.name) and (ended or not path.with_suffix(".safetensors").exists()):
+                left.append(path)
+        return left
+
+    def tidy(self) -> None:
+        """Delete the litter; for the holder of the run's lock."""
+        for path in self.litter():
+            path.unlink(missing_ok=True)
+
+    def _steps_of(self, kind: str) -> list[int]:
+        folder = own_folder(self.path / "checkpoints")
+        names = os.listdir(folder) if folder.exists() else ()
+        matches = (re.fullmatch(rf"{kind}-(\d{{10,13}})\.safetensors", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _check_note(self, path: Path, note: dict[str, Any], wanted: dict[str, Any]) -> None:
+        for name, value in wanted.items():
+            if note.get(name) != value:
+                raise DamagedFile(f"{printable(path)} is of another {_NOTED[name]}")
+
+    def _read_samples(self, step: int, evaluations: Evaluations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        path, known = self._samples_path(step), self.rule
+        x, flags = read_symbols(path, self.config.n_eval, known.dim, known.alphabet)
+        stated = dict(zip(evaluations.steps, evaluations.samples, strict=True)).get(step)
+        if stated and hashlib.sha256(read_regular(path, path.stat().st_size)).hexdigest() != stated:
+            raise DamagedFile(f"{printable(path)} is not what metrics.jsonl measured: it was altered")
+        if "ambiguous" not in flags:
+            raise DamagedFile(f"{printable(path)} does not say which grids are ambiguous")
+        return x, flags
+
+    def _training_set_digest(self) -> str:
+        path = self.path / "training_set.npz"
+        return hashlib.sha256(read_regular(path, path.lstat().st_size)).hexdigest()
+
+    def _samples_path(self, step: int) -> Path:
+        return own_folder(self.path / "samples") / f"step-{step:010d}.npz"
 
     def _weights_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"weights-{step:010d}.safetensors"
+        return own_folder(self.path / "checkpoints") / f"weights-{step:010d}.safetensors"
 
     def _state_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"state-{step:010d}.safetensors"
+        return own_folder(self.path / "checkpoints") / f"state-{step:010d}.safetensors"
+
+
+_STATE = re.compile(r"state-\d{10,13}\.(safetensors|sha256)")
+_NOTED = {"config": "run", "step": "step", "evaluations": "history: metrics.jsonl is not what it was when it was saved"}
 
 
 def load_run(path: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        ValueError: not a run folder, or written by a format this version does not know.
+        ValueError: not a run folder.
+        DamagedFile: its config, evaluations and result do not hold; the message names the file and the fault.
     """
     folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is not a run: it has no config.json")
-    values = read_json(folder / "config.json")
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
-    return Run(folder, RunConfig.from_dict(values))
+    if not os.path.lexists(folder / "config.json"):
+        raise ValueError(f"{printable(folder)} is not a run: it has no config.json")
+    return Run(folder, read_record(folder).config)
+
+
+def blocks_a_start(folder: Path) -> str | None:
+    """The name of something in a folder without config.json that no start of a run leaves there; None if all is well.
+
+    A run that was killed before it had its config leaves its lock, its training set and empty folders.
+    """
+    if not os.path.lexists(folder):
+        return None
+    if not folder.is_dir():
+        return folder.name
+    for entry in sorted(folder.iterdir()):
+        if entry.name in _PARTS and not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir()):
+            continue
+        if entry.name in (LOCK, "training_set.npz", "error.txt") and not entry.is_symlink() and entry.is_file():
+            continue
+        if entry not in temporaries(folder):
+            return entry.name
+    return None
 
 
 def resolve_encoding(config: RunConfig, rule: Rule) -> Encoding | None:

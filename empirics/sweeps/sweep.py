@@ -18,11 +18,12 @@ from tqdm import tqdm
 from ...models import MODEL_NAMES
 from ...theory import rule
 from ..config import RunConfig, difference
-from ..runs.files import DamagedFile
+from ..runs.foreign_files import DamagedFile
+from ..runs.lock import is_held
 from ..runs.run import Run, load_run, resolve_encoding
 from .cost import expected_cost
 from .executors import CannotStart, open_executor
-from .folders import ENDED, check_name, condition, is_held, rule_size, run_name
+from .folders import ENDED, check_name, condition, rule_size, run_name
 from .worker import train_run, write_error
 
 LOOK_EVERY = 2.0

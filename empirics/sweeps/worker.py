@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
-from ..runs.files import DamagedFile, write_atomically
+from ..runs.files import write_atomically
+from ..runs.foreign_files import DamagedFile
+from ..runs.lock import FolderInUse, hold
 from ..training import train
-from .folders import ENDED, condition, hold, quarantine
+from .folders import ENDED, condition, quarantine
 
 _ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
 
@@ -30,10 +32,11 @@ def train_run(values: dict[str, Any], folder: str, tensorboard: bool = False) ->
         ``notes``: a line for each damaged folder that was moved aside.
     """
     config, path = RunConfig.from_dict(values), Path(folder)
-    with _ONE_A_PROCESS, hold(path) as free:
-        if not free:
+    with _ONE_A_PROCESS:
+        try:
+            return _train(config, path, tensorboard)
+        except FolderInUse:
             return {"status": "busy", "error": "", "again": True, "notes": []}
-        return _train(config, path, tensorboard)
 
 
 def write_error(folder: Path, text: str) -> None:
@@ -56,10 +59,21 @@ def _train(config: RunConfig, folder: Path, tensorboard: bool) -> dict[str, Any]
             (folder / "error.txt").unlink(missing_ok=True)
             return {**answer, "status": run.status}
         except DamagedFile as fault:
-            notes.append(f"{' '.join(str(fault).split())}; moved to {quarantine(folder)} and redone")
+            if moved := _set_aside(folder, config, found.status == "damaged"):
+                notes.append(f"{' '.join(str(fault).split())}; moved to {moved} and redone")
             answer["error"] = str(fault)
+        except FolderInUse:
+            raise
         except Exception as fault:
             write_error(folder, traceback.format_exc())
             final = isinstance(fault, ValueError)  # an impossible config stays impossible
             return {**answer, "error": f"{type(fault).__name__}: {' '.join(str(fault).split())}", "again": not final}
     return answer
+
+
+def _set_aside(folder: Path, config: RunConfig, look_again: bool) -> Path | None:
+    """Move a damaged folder aside; None where it was only seen half-way through a write of another process."""
+    if folder.is_symlink() or not folder.is_dir():
+        return quarantine(folder)
+    with hold(folder):  # FolderInUse: whoever trains there now will see to it
+        return None if look_again and condition(folder, config).status != "damaged" else quarantine(folder)
