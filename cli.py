@@ -7,7 +7,9 @@ import dataclasses
 import io
 import itertools
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from .empirics.config import QUICK, RunConfig
+from .empirics.interrupts import Terminated, raise_terminated
 
 if TYPE_CHECKING:
     from .empirics import Run
@@ -62,6 +65,12 @@ class RunCommand:
 
             runs = [train(self.config.checked(), out, self.resume, tensorboard=self.tensorboard)]
         show_clocks(runs, out)
+        diverged = [run for run in runs if run.status == "diverged"]
+        for run in diverged:
+            at = run.result["steps"]
+            print(f"diverged: {run.path}: the loss is no number at step {at}; try a lower --lr", file=sys.stderr)
+        if diverged:
+            raise SystemExit(1)
 
     def _train_quick(self, out: Path) -> list[Run]:
         from .empirics.sweeps.sweep import ended_runs, sweep
@@ -186,9 +195,10 @@ class SweepCommand:
         try:
             with open_executor(self.executor, self.workers, self.scheduler, self.out, threads) as executor:
                 table = sweep(configs, self.out, executor, self.retries)
-        except KeyboardInterrupt:
-            print("twoclocks: interrupted; the same command continues the sweep", file=sys.stderr)
-            raise SystemExit(130) from None
+        except (KeyboardInterrupt, Terminated) as stop:
+            word, status = _how_stopped(stop)
+            print(f"twoclocks: {word}; the same command continues the sweep", file=sys.stderr)
+            raise SystemExit(status) from None
         counts = table["status"].value_counts()
         print(f"{len(table)} runs in {self.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
         failed = table[table["status"] == "failed"]
@@ -231,13 +241,15 @@ class CompareCommand:
     def __call__(self, asked_for: list[str]) -> None:
         from .empirics import compare_over_training, load_run, plot_comparison
         from .empirics.comparison.text import comparison_text
+        from .empirics.runs.files import write_table
+        from .empirics.runs.foreign_files import own_folder
 
         run = load_run(self.run)
         table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
         print(comparison_text(table, run))
-        out = self.out or self.run / "comparison"
+        out = self.out or own_folder(self.run / "comparison")
         out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(out / "comparison.csv", index=False)
+        write_table(out / "comparison.csv", table)
         plot_comparison(table, run, out / "comparison.png")
         print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
 
@@ -319,7 +331,7 @@ DESCRIPTION = """When does a model learn the rule, and when does it copy its tra
 
 Shell completion: twoclocks --tyro-print-completion bash (or zsh, tcsh).
 
-Exit status: 0 done, 1 some runs failed, 2 bad input (one line), 130 interrupted."""
+Exit status: 0 done, 1 some runs failed or diverged, 2 bad input (one line), 130 interrupted, 143 terminated."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -330,6 +342,8 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments == ["--version"]:
         print(f"twoclocks {version('twoclocks')}")
         return
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, raise_terminated)
     try:
         _parse(arguments)(arguments[1:])
     except BrokenPipeError:  # the reader, such as head, has had enough
@@ -341,10 +355,17 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        again = "; continue with --resume and the same --out" if arguments[0] == "run" else ""
-        print(f"twoclocks: interrupted{again}", file=sys.stderr)
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        word, status = _how_stopped(stop)
+        again = "; continue with --resume and the same --out" if arguments[:1] == ["run"] else ""
+        print(f"twoclocks: {word}{again}", file=sys.stderr)
+        raise SystemExit(status) from None
+
+
+def _how_stopped(stop: BaseException) -> tuple[str, int]:
+    """What Ctrl-C or SIGTERM did, in words, and the exit status for it."""
+    word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+    return (f"{word}; {stop}" if str(stop) else word), status
 
 
 def _parse(arguments: list[str]) -> Callable[[list[str]], None]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
-from ..empirics.style import figure_style
+from ..empirics.style import figure_style, save_figure
 from .catalogue import trained
 from .presets import Preset, preset
 from .store import Data, read_data, results_folder, write_data
@@ -85,7 +85,7 @@ def draw(
         with figure_style():
             figure = modules[number].plot(read_data(results_folder(scale.name, number)))
             for suffix in (".png", ".pdf"):
-                figure.savefig(out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
+                save_figure(figure, out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
         files.append(out / f"fig{number:02d}.png")
     return files
 

@@ -12,6 +12,8 @@ from tqdm import tqdm
 from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
+from ..runs.files import write_atomically, write_table
+from ..runs.foreign_files import own_folder
 from ..runs.run import Run
 from ..statistics.claims import ClaimVerdict, claims_to_markdown
 from .basin_claim import basin_ratios, claim_basins, plot_basin_ratio
@@ -70,6 +72,8 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
     if not run.checkpoint_steps:
         raise ValueError(f"{run.path} keeps no weights, so there is nothing to look into")
     _ = run.onsets  # raises where the run has not ended
+    if out is None:
+        own_folder(folder, make=True)
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
     parts = [Part("states", _states(n_noises)), *_BOTH, *(_DIT if run.config.is_dit else _GPT)]
@@ -79,7 +83,7 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
         bar.set_description(part.name)
         verdicts += part.write(run, folder)
     if verdicts:
-        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n")
+        write_atomically(folder / "claims.md", f"{claims_to_markdown(verdicts)}\n".encode())
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv", ".md"))
 
 
@@ -90,7 +94,7 @@ def _optima(run: Run, *wanted: Optimum) -> Sequence[Optimum]:
 
 
 def _write(table: pd.DataFrame, folder: Path, name: str) -> None:
-    table.to_csv(folder / f"{name}.csv", index=False)
+    write_table(folder / f"{name}.csv", table)
 
 
 def _states(n: int) -> Callable[[Run, Path], list[ClaimVerdict]]:

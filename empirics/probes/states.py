@@ -24,7 +24,7 @@ from ..evaluation import Generations
 from ..onsets import Onset
 from ..runs.run import Run
 from ..sampling import Sampler, sample_images, sigma_schedule
-from ..style import COLOURS, cell_edges, figure_style
+from ..style import COLOURS, cell_edges, figure_style, save_figure
 from .phases import kept_steps, run_title
 from .record import RunRecord
 
@@ -200,7 +200,7 @@ def plot_state_raster(raster: StateRaster, run: Run | RunRecord, path: str | Pat
         left, right = halves
         draw_raster(left, raster, run)
         draw_windows(right, raster, run, across=False)
-        figure.savefig(path)
+        save_figure(figure, path)
 
 
 def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunRecord) -> None:

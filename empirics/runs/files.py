@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
@@ -71,6 +72,11 @@ def temporaries(folder: Path, older: float = 0.0) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, atomically."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as CSV without its index, atomically."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, Any] | None = None) -> None:

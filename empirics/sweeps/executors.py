@@ -6,16 +6,22 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
 ExecutorName = Literal["local", "dask", "slurm"]
+
+
+GRACE = 10.0
+"""Seconds that a worker process has to save its run when it is told to end."""
 
 
 class LostWorker(RuntimeError):
@@ -131,7 +137,7 @@ class LocalProcesses(SlotExecutor):
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         pool, pid = self._take()
         try:
-            answer = pool.submit(fn, *args, **kwargs).result()
+            answer = pool.submit(_exiting, fn, *args, **kwargs).result()
         except BrokenProcessPool:
             with self._lock:
                 self._pids.discard(pid)
@@ -145,9 +151,13 @@ class LocalProcesses(SlotExecutor):
 
     def abort(self) -> None:
         with self._lock:
-            for process in multiprocessing.active_children():
-                if process.pid in self._pids:
-                    process.kill()
+            mine = [process for process in multiprocessing.active_children() if process.pid in self._pids]
+        for process in mine:
+            process.terminate()  # a training saves its state
+        until = time.monotonic() + GRACE
+        for process in mine:
+            wait([process.sentinel], max(0.0, until - time.monotonic()))
+            process.kill()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures)
@@ -175,6 +185,14 @@ class LocalProcesses(SlotExecutor):
     def _give_back(self, pool: ProcessPoolExecutor, pid: int) -> None:
         with self._lock:
             self._idle.append((pool, pid))
+
+
+def _exiting(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call; where that asks for the end of the process, as SIGTERM does of a training, end it."""
+    try:
+        return fn(*args, **kwargs)
+    except SystemExit as ended:
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
 
 
 def _prepare_worker() -> None:

@@ -96,6 +96,6 @@ def quarantine(folder: Path) -> Path:
     while os.path.lexists(target := place / f"{folder.name}-{number}"):
         number += 1
     folder.rename(target)
-    if not target.is_symlink():
+    if target.is_dir() and not target.is_symlink():
         (target / LOCK).unlink(missing_ok=True)  # the caller's own, which belongs to the folder that comes next
     return target

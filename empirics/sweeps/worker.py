@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from ..config import RunConfig
 from ..runs.files import write_atomically
-from ..runs.foreign_files import DamagedFile
+from ..runs.foreign_files import DamagedFile, own_folder
 from ..runs.lock import FolderInUse, hold
 from ..training import train
 from .folders import ENDED, condition, quarantine
@@ -40,9 +41,9 @@ def train_run(values: dict[str, Any], folder: str, tensorboard: bool = False) ->
 
 
 def write_error(folder: Path, text: str) -> None:
-    """Keep what went wrong in the run's folder, as error.txt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "error.txt", text.encode())
+    """Keep what went wrong in the run's folder, as error.txt; nothing where that is no folder of its own."""
+    with contextlib.suppress(DamagedFile):
+        write_atomically(own_folder(folder, make=True) / "error.txt", text.encode(errors="backslashreplace"))
 
 
 def _train(config: RunConfig, folder: Path, tensorboard: bool) -> dict[str, Any]:
