@@ -219,8 +219,9 @@ class ReportCommand:
 
     def __call__(self, asked_for: list[str]) -> None:
         from .empirics import write_report
+        from .empirics.runs.foreign_files import printable
 
-        print(f"report: {write_report(self.folder, self.out)}")
+        print(f"report: {printable(write_report(self.folder, self.out))}")
 
 
 @dataclasses.dataclass(frozen=True)

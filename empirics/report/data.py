@@ -75,7 +75,7 @@ def setting_text(value: Any) -> str:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key by which G=9 comes before G=12."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d{1,18})", text)]
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d{1,40})", text)]
 
 
 def figure(scaling: Scaling, finding: Findings) -> dict[str, Any]:

@@ -49,10 +49,15 @@ def write_report(path: str | Path, out: str | Path | None = None) -> Path:
     findings, notes = find(found.runs)
     folder = Path(path if out is None else out)
     folder.mkdir(parents=True, exist_ok=True)  # its files are replaced, never written through
-    write_atomically(folder / "clocks.csv", _clocks_csv(found.runs).encode())
-    write_atomically(folder / "scaling.md", _markdown(findings, notes).encode())
-    write_atomically(folder / "report.html", page(found, findings, notes).encode())
+    write_atomically(folder / "clocks.csv", _bytes(_clocks_csv(found.runs)))
+    write_atomically(folder / "scaling.md", _bytes(_markdown(findings, notes)))
+    write_atomically(folder / "report.html", _bytes(page(found, findings, notes)))
     return folder / "report.html"
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with an escape for what a name of a folder holds that is no text."""
+    return text.encode(errors="backslashreplace")
 
 
 def _clocks_csv(runs: pd.DataFrame) -> str:

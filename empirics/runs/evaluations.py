@@ -137,8 +137,8 @@ def read_evaluations(path: Path, config: RunConfig, root: str) -> Evaluations:
             raise DamagedFile(f"{printable(path)}, line {number}: it has no digest, and lines before it have")
         if stated is not None and stated.decode() != digests[-1]:
             raise DamagedFile(
-                f"{printable(path)}, line {number}: its digest does not follow from config.json and the lines up to it; "
-                "one of them was edited or is of another run"
+                f"{printable(path)}, line {number}: its digest does not follow from config.json and the lines up to "
+                "it; one of them was edited or is of another run"
             )
     return Evaluations(columns, lines, digests, samples)
 
@@ -221,4 +221,3 @@ def check_against(path: Path, evaluations: Evaluations, config: RunConfig, statu
         )
     if status == "stopped" and (not have or have[-1] != steps):
         raise DamagedFile(f"{printable(path)} has no evaluation at step {steps}, where the run stopped")
-

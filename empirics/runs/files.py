@@ -110,7 +110,9 @@ def read_tensors(path: Path, largest: int = 2**36) -> tuple[dict[str, Tensor], T
         header = tensor_header(path)
         content = read_regular(path, largest)
     except FileNotFoundError as fault:
-        raise DamagedFile(f"{printable(path)} is incomplete: {printable(Path(fault.filename).name)} is missing") from None
+        raise DamagedFile(
+            f"{printable(path)} is incomplete: {printable(Path(fault.filename).name)} is missing"
+        ) from None
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise DamagedFile(f"{printable(path)} does not match its SHA-256: it was cut short or altered")
     try:
@@ -169,7 +171,9 @@ def read_symbols(
             raise ValueError(f"symbols of shape {symbols.shape} for {width} cells")
         found, wanted = (len(symbols), width, symbols_of), (rows, dim, alphabet)
         if any(want is not None and have != want for have, want in zip(found, wanted, strict=True)):
-            raise ValueError(f"{len(symbols)} grids of {width} cells and {symbols_of} symbols, not {rows} of {dim} and {alphabet}")
+            raise ValueError(
+                f"{len(symbols)} grids of {width} cells and {symbols_of} symbols, not {rows} of {dim} and {alphabet}"
+            )
         if any(flag.shape != (len(symbols),) or flag.dtype != bool for flag in values.values()):
             raise ValueError("flags of another length or type")
         x = np.unpackbits(symbols, axis=1, count=width) if packed else symbols

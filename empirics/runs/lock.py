@@ -94,7 +94,11 @@ def _acquire(path: Path) -> int:
                     continue
                 raise FolderInUse(f"{printable(path.parent)} is in use: {_holder(path)}; wait for it to end, or end it")
             if _is_at(handle, path):
-                facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime(_SINCE, time.gmtime())}
+                facts = {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "since": time.strftime(_SINCE, time.gmtime()),
+                }
                 os.ftruncate(handle, 0)
                 os.write(handle, json.dumps(facts).encode())
                 return handle

@@ -201,7 +201,7 @@ def _check_old(path: Path, ended: dict[str, Any], evaluations: Evaluations, conf
         stated = tuple(ended[f"{clock}_{part}"] for part in ("step", "lower", "upper"))
         if stated != (step, lower, step):
             raise DamagedFile(
-                f"{printable(path)}: {clock} is ({stated[1]:g}, {stated[2]:g}], and ({lower:g}, {step:g}] by metrics.jsonl"
+                f"{printable(path)}: {clock} is ({stated[1]:g}, {stated[2]:g}], by metrics.jsonl ({lower:g}, {step:g}]"
             )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import platform
 import time
 from importlib.metadata import version
@@ -25,10 +24,10 @@ from ..data import hash_rows
 from ..evaluation import Generations
 from ..onsets import Onset, find_onsets
 from ..state_counts import state_counts
-from .evaluations import Evaluations, evaluation_line, scheduled
+from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
+from .evaluations import Evaluations, evaluation_line
 from .files import (
     append_line,
-    digest_path,
     read_symbols,
     read_tensors,
     remove_tensors,
@@ -38,7 +37,7 @@ from .files import (
     write_symbols,
     write_tensors,
 )
-from .foreign_files import DamagedFile, own_folder, printable, read_regular, tensor_header
+from .foreign_files import DamagedFile, own_folder, printable, read_regular
 from .lock import LOCK
 from .reading import FORMAT, RunRecord, read_record, result_digest
 
@@ -64,7 +63,11 @@ class Run:
         self.config = config
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.status})"
+        try:
+            status = self.status
+        except ValueError:
+            status = "damaged"
+        return f"Run({str(self.path)!r}, {status})"
 
     @property
     def rule(self) -> Rule:
@@ -166,7 +169,7 @@ class Run:
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps whose weights are kept."""
-        return self._steps_of("weights")
+        return kept_steps(self.path, "weights")
 
     def model(self, step: int | None = None) -> nn.Module:
         """The model with the weights that generated at a step; by default the last kept.
@@ -179,40 +182,13 @@ class Run:
         if not steps or (step is not None and step not in steps):
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         step = steps[-1] if step is None else step
-        path = self._weights_path(step)
+        path = checkpoint_path(self.path, "weights", step)
         model = build_model(self.config.model, self.rule, self.encoding)
         set_precision(model, self.config.precision)
         own = model.state_dict()
-        self.check_weights(step, {name: tuple(value.shape) for name, value in own.items()})
+        check_weights(self.path, self.read(), step, {name: tuple(value.shape) for name, value in own.items()})
         model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])
         return model.eval()
-
-    def check_weights(self, step: int, shapes: dict[str, tuple[int, ...]] | None = None) -> None:
-        """DamagedFile unless the weights of a step are there and whole, of this run and this step.
-
-        Reads the header alone, so that hundreds of files are looked through in seconds; `model` reads all.
-
-        Args:
-            step: of a checkpoint.
-            shapes: of the tensors that it must hold; by default any.
-        """
-        path = self._weights_path(step)
-        try:
-            header, digest = tensor_header(path), os.lstat(digest_path(path))
-        except FileNotFoundError as fault:
-            name = Path(fault.filename).name
-            raise DamagedFile(f"{printable(path)} is incomplete: {printable(name)} is missing or cut short") from None
-        if digest.st_size != 64:
-            raise DamagedFile(f"{printable(path)} is incomplete: {digest_path(path).name} is missing or cut short")
-        record = self.read()
-        if header.note or record.evaluations.bound:
-            self._check_note(path, header.note, {"config": record.config_digest, "step": step})
-        if shapes is not None and header.shapes != shapes:
-            name = min(n for n in shapes.keys() | header.shapes.keys() if shapes.get(n) != header.shapes.get(n))
-            raise DamagedFile(
-                f"{printable(path)}: tensor {printable(name)[:80]!r} has shape {header.shapes.get(name)}, not the "
-                f"{shapes.get(name)} of {self.config.model}"
-            )
 
     def check_bulk(self, whole: bool = False) -> None:
         """DamagedFile unless the generations and the weights of all evaluations so far are there, and theirs.
@@ -231,9 +207,9 @@ class Run:
         last = record.evaluations.steps[-1] if record.evaluations.steps else 0
         for step in sorted(set(found)):
             if step <= last:  # later ones were being written when the run was killed, and are written again
-                self.check_weights(step)
+                check_weights(self.path, record, step)
                 if whole:
-                    read_tensors(self._weights_path(step))
+                    read_tensors(checkpoint_path(self.path, "weights", step))
 
     # What follows writes; `train` calls it.
 
@@ -265,19 +241,23 @@ class Run:
 
     def save_weights(self, model: nn.Module, step: int) -> None:
         """Keep the weights of a step."""
-        write_tensors(self._weights_path(step), model.state_dict(), {"config": self._config_digest, "step": step})
+        write_tensors(
+            checkpoint_path(self.path, "weights", step),
+            model.state_dict(),
+            {"config": self._config_digest, "step": step},
+        )
 
     def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
         """Keep the whole training state of a step, and the one before it in case this one is damaged."""
         note = {"config": self._config_digest, "step": step, "evaluations": self._digest}
-        write_tensors(self._state_path(step), tensors, note)
+        write_tensors(checkpoint_path(self.path, "state", step), tensors, note)
         for old in self.state_steps[:-2]:
-            remove_tensors(self._state_path(old))
+            remove_tensors(checkpoint_path(self.path, "state", old))
 
     @property
     def state_steps(self) -> list[int]:
         """The steps whose whole training state is kept."""
-        return self._steps_of("state")
+        return kept_steps(self.path, "state")
 
     def load_state(self, largest: int) -> tuple[dict[str, Tensor], list[str]]:
         """The newest intact training state that fits the evaluations, and a fault for each newer one.
@@ -292,39 +272,28 @@ class Run:
             DamagedFile: states were kept, or evaluations made, and no state is intact.
         """
         faults: list[str] = []
-        evaluations = self.read().evaluations
+        record = self.read()
         for step in reversed(self.state_steps):
             try:
-                return self._read_state(step, evaluations, largest), faults
+                return read_state(self.path, record, step, largest), faults
             except DamagedFile as fault:
                 faults.append(str(fault))
         # A run killed about its first evaluation has kept no whole state yet, and loses nothing by beginning anew.
         begun = len(faults) == 1 and faults[0].endswith(".sha256 is missing")
-        if (faults and not begun) or len(evaluations.lines) > 1:
-            why = "; ".join(faults) or f"{len(evaluations.lines)} evaluations were made, and no state is there"
+        if (faults and not begun) or len(record.evaluations.lines) > 1:
+            why = "; ".join(faults) or f"{len(record.evaluations.lines)} evaluations were made, and no state is there"
             raise DamagedFile(
                 f"{printable(self.path)}: no intact training state is left: {why}; start the run in another folder"
             )
         return {}, faults
 
-    def _read_state(self, step: int, evaluations: Evaluations, largest: int) -> dict[str, Tensor]:
-        path = self._state_path(step)
-        tensors, header = read_tensors(path, largest)
-        due = scheduled(self.config, step)
-        if evaluations.steps[: len(due)] != due:
-            raise DamagedFile(
-                f"{printable(path)} was saved after the evaluation at step {due[-1]}, which metrics.jsonl lacks"
-            )
-        if header.note or evaluations.bound:
-            wanted = {"config": evaluations.digests[0], "step": step, "evaluations": evaluations.digest_at(step)}
-            self._check_note(path, header.note, wanted)
-        elif "counts" in tensors and int(tensors["counts"][0]) != step:
-            raise DamagedFile(f"{printable(path)} is of step {int(tensors['counts'][0])}")
-        return tensors
-
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; a finished run needs its training state no more."""
-        digests = {"config": self._config_digest, "training_set": self._training_set_digest(), "evaluations": self._digest}
+        digests = {
+            "config": self._config_digest,
+            "training_set": self._training_set_digest(),
+            "evaluations": self._digest,
+        }
         result = {**result, "digests": digests}
         write_json(self.path / "result.json", {**result, "digest": result_digest(result)})
         self.tidy()
@@ -332,29 +301,13 @@ class Run:
     def litter(self) -> list[Path]:
         """What a run that was killed has left and nobody needs: temporary files, and the states of an ended run."""
         left = [path for name in ("", *_PARTS) for path in temporaries(own_folder(self.path / name))]
-        folder = self.path / "checkpoints"
         # The state of a run that diverged is kept: it shows how.
-        ended = self.status not in ("unfinished", "diverged")
-        for path in folder.glob("state-*") if folder.is_dir() else ():
-            if _STATE.fullmatch(path.name) and (ended or not path.with_suffix(".safetensors").exists()):
-                left.append(path)
-        return left
+        return left + state_files(self.path, orphans=self.status in ("unfinished", "diverged"))
 
     def tidy(self) -> None:
         """Delete the litter; for the holder of the run's lock."""
         for path in self.litter():
             path.unlink(missing_ok=True)
-
-    def _steps_of(self, kind: str) -> list[int]:
-        folder = own_folder(self.path / "checkpoints")
-        names = os.listdir(folder) if folder.exists() else ()
-        matches = (re.fullmatch(rf"{kind}-(\d{{10,13}})\.safetensors", name) for name in names)
-        return sorted(int(match[1]) for match in matches if match)
-
-    def _check_note(self, path: Path, note: dict[str, Any], wanted: dict[str, Any]) -> None:
-        for name, value in wanted.items():
-            if note.get(name) != value:
-                raise DamagedFile(f"{printable(path)} is of another {_NOTED[name]}")
 
     def _read_samples(self, step: int, evaluations: Evaluations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         path, known = self._samples_path(step), self.rule
@@ -372,16 +325,6 @@ class Run:
 
     def _samples_path(self, step: int) -> Path:
         return own_folder(self.path / "samples") / f"step-{step:010d}.npz"
-
-    def _weights_path(self, step: int) -> Path:
-        return own_folder(self.path / "checkpoints") / f"weights-{step:010d}.safetensors"
-
-    def _state_path(self, step: int) -> Path:
-        return own_folder(self.path / "checkpoints") / f"state-{step:010d}.safetensors"
-
-
-_STATE = re.compile(r"state-\d{10,13}\.(safetensors|sha256)")
-_NOTED = {"config": "run", "step": "step", "evaluations": "history: metrics.jsonl is not what it was when it was saved"}
 
 
 def load_run(path: str | Path) -> Run:

@@ -125,7 +125,9 @@ def _axes(grid: Any, where: str) -> dict[str, list[Any]]:
     axes = {}
     for field, values in grid.items():
         if not isinstance(values, list):
-            raise ValueError(f"{where}: {field} must be a list of values, got {short(values)}; one value belongs in base")
+            raise ValueError(
+                f"{where}: {field} must be a list of values, got {short(values)}; one value belongs in base"
+            )
         if not values:
             raise ValueError(f"{where}: {field} is an empty list; give values or leave it out")
         axes[field] = [_fields({field: value}, where)[field] for value in values]

@@ -179,9 +179,9 @@ def test_a_state_of_another_model_is_refused(interrupted, tmp_path):
 
     for step in interrupted.state_steps:
         path = interrupted.path / "checkpoints" / f"state-{step:010d}.safetensors"
-        tensors = read_tensors(path)
+        tensors, header = read_tensors(path)
         tensors["model.head.weight"] = torch.zeros(3, 48)
-        write_tensors(path, tensors)
+        write_tensors(path, tensors, header.note)
     with pytest.raises(ValueError, match=r"'model\.head\.weight' has shape \(3, 48\)"):
         tc.train(TINY, interrupted.path, resume=True, progress=False)
 

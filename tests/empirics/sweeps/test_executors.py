@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import twoclocks as tc
+from twoclocks.empirics.runs.lock import is_held
 from twoclocks.empirics.sweeps.executors import LocalProcesses, LostWorker, open_executor
-from twoclocks.empirics.sweeps.folders import is_held
 
 EIGHT = Path(__file__).parent / "eight.yaml"
 LONG = {"base": {"model": "gpt-nano", "rule": "parity:4x6,G=3", "n_train": 64, "batch_size": 32, "n_eval": 64,
