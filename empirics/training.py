@@ -26,7 +26,7 @@ from .interrupts import Interrupts, deferred
 from .objectives import BLOCK
 from .onsets import Onset, clock_onsets, detect_onset
 from .runs.foreign_files import DamagedFile, own_folder
-from .runs.lock import FolderInUse, hold
+from .runs.lock import LOCK, FolderInUse, hold
 from .runs.run import Run, blocks_a_start, environment, load_run, onset_as_json, resolve_encoding
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def train(
                 keep_freed_memory()
                 log = _tensorboard_log(run.path, writer) if writer else nullcontext()
                 _train(run, fresh, rule, encoding, interrupts, progress, line, log)
-    if run.litter():
+    if run.litter() or os.path.lexists(folder / LOCK):  # left by a process that was killed as it ended
         with suppress(FolderInUse, OSError), hold(folder):
             run.tidy()
     return run

@@ -1,9 +1,9 @@
 """Figures 13 to 19: drawn from tables alone, and verdicts that follow from the numbers."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
+from written_runs import write_clocks
 
 import twoclocks as tc
 from twoclocks.empirics.probes.record import RunRecord, record_table

@@ -79,6 +79,10 @@ def remove(pattern):
     return lambda run: sorted(run.path.glob(pattern))[0].unlink()
 
 
+def copy(source, target):
+    return lambda run: shutil.copy(run.path / source, run.path / target)
+
+
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
@@ -102,7 +106,10 @@ def remove(pattern):
         (lambda run: (run.path / "metrics.jsonl").write_text("garbage\n"), "metrics.jsonl: line 1"),
         (remove("training_set.npz"), "training_set.npz is missing"),
         (cut("training_set.npz"), "training_set.npz does not hold grids of symbols"),
-        (lambda run: shutil.copy(run.path / "samples/step-0000000006.npz", run.path / "training_set.npz"), "16 grids .*, not 8 of 8"),
+        (
+            lambda run: shutil.copy(run.path / "samples/step-0000000006.npz", run.path / "training_set.npz"),
+            "16 grids .*, not 8 of 8",
+        ),
         (cut("samples/*.npz", 40), "samples/step-0000000006.npz does not hold grids of symbols"),
         (remove("samples/*.npz"), "samples/step-0000000006.npz is missing"),
         (cut("checkpoints/*.safetensors"), "does not hold tensors .*cut short"),
