@@ -65,10 +65,9 @@ class RunCommand:
 
             runs = [train(self.config.checked(), out, self.resume, tensorboard=self.tensorboard)]
         show_clocks(runs, out)
-        diverged = [run for run in runs if run.status == "diverged"]
-        for run in diverged:
-            at = run.result["steps"]
-            print(f"diverged: {run.path}: the loss is no number at step {at}; try a lower --lr", file=sys.stderr)
+        diverged = [(run, how) for run in runs if (how := run.divergence)]
+        for run, how in diverged:
+            print(f"diverged: {run.path}: {how}; try a lower --lr", file=sys.stderr)
         if diverged:
             raise SystemExit(1)
 
@@ -378,7 +377,7 @@ def _parse(arguments: list[str]) -> Callable[[list[str]], None]:
                 COMMANDS, args=arguments, prog="twoclocks", description=DESCRIPTION
             )
     except SystemExit as ended:
-        if not ended.code:
+        if not ended.code or isinstance(ended, Terminated):
             raise  # --help
         _, *lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()]  # without the box's title
         started = itertools.dropwhile(lambda line: not line, lines)

@@ -42,6 +42,7 @@ from .lock import LOCK
 from .reading import FORMAT, RunRecord, read_record, result_digest
 
 _PARTS = ("checkpoints", "samples")
+_ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
 
 
 class Run:
@@ -98,6 +99,17 @@ class Run:
     def status(self) -> str:
         """``"finished"``, ``"stopped"`` (its clocks were known), ``"diverged"``, or ``"unfinished"``."""
         return str(self.result.get("status", "unfinished"))
+
+    @property
+    def divergence(self) -> str:
+        """How the run diverged, in words; empty where it did not."""
+        record = self.read()
+        if record.values["status"] == "diverged":
+            return f"the loss is no number at step {record.values['steps_done']}"
+        loss = record.metrics.get("loss", ())
+        if len(loss) and not loss[-1] <= _ABSURD_LOSS:
+            return f"the loss is {loss[-1]:.3g} at step {record.evaluations.steps[-1]}, far above that of a guess"
+        return ""
 
     @property
     def ended(self) -> bool:
