@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all test-browser test-slurm lint docs bench bench-training clean
+.PHONY: run test test-all test-lowest test-newest test-browser test-slurm lint docs bench bench-training clean
 
 run: .venv/installed          ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -11,6 +11,9 @@ test: lint                    ## everything CI checks
 
 test-all: lint                ## the slow tests too
 	$(BIN)/pytest -n 2
+
+test-lowest test-newest: test-%: .venv-%/installed ## the fast tests with the lowest, the newest dependencies
+	.venv-$*/bin/pytest -n 2 -m "not slow and not browser"
 
 test-browser: .venv/installed ## the report, in headless Chromium (Debian: chromium)
 	$(BIN)/pytest tests/browser -p no:xdist
@@ -46,5 +49,10 @@ bench-training: .venv/peers   ## training steps against peers
 	mkdir -p .venv/typing && ln -sfn ../.. .venv/typing/twoclocks  # lets mypy see the root as the package twoclocks
 	touch $@
 
+.venv-%/installed: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info
