@@ -217,7 +217,7 @@ def _onsets(run: Run, evaluator: Evaluator) -> dict[str, Onset]:
 
 def _may_stop(stop_when: str, metrics: pd.DataFrame, onsets: dict[str, Onset]) -> bool:
     if stop_when == "copied":
-        copies = detect_onset(metrics["step"], metrics["memorization"], 0.3, patience=2)
+        copies = detect_onset(metrics["step"].to_numpy(), metrics["memorization"].to_numpy(), 0.3, patience=2)
         return not (copies.censored or onsets["tau_rule"].censored)
     wanted = {"never": [], "ruled": ["tau_rule"], "memorized": ["tau_mem"], "both": ["tau_rule", "tau_mem"]}[stop_when]
     return bool(wanted) and not any(onsets[name].censored for name in wanted)

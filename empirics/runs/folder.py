@@ -9,6 +9,7 @@ read-only, none is written. A copied folder gets new change times, so a cache th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def _onsets(record: RunRecord) -> dict[str, float]:
     return ends
 
 
-def _texts(values: list[str | None]) -> pd.Series:
+def _texts(values: Sequence[str | None]) -> pd.Series:
     return pd.Series(values, dtype=object)
 
 

@@ -191,7 +191,9 @@ def _check_old(path: Path, ended: dict[str, Any], evaluations: Evaluations, conf
             f"{printable(path)}: chance is {ended['chance']:g}, not the {config.n_train} / {size} that follows from N"
         )
     alphabet = alphabet_of(config.rule)
-    for clock in CLOCKS if alphabet is not None else ():
+    if alphabet is None:
+        return
+    for clock in CLOCKS:
         step, lower = math.inf, 0.0
         if evaluations.lines:
             at = locate(

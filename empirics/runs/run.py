@@ -62,6 +62,7 @@ class Run:
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path = path
         self.config = config
+        self._config_digest = self._digest = ""  # of config.json, and of the evaluations so far, while it is written
 
     def __repr__(self) -> str:
         try:
@@ -106,7 +107,7 @@ class Run:
         record = self.read()
         if record.values["status"] == "diverged":
             return f"the loss is no number at step {record.values['steps_done']}"
-        loss = record.metrics.get("loss", ())
+        loss = record.metrics.get("loss", np.empty(0))
         if len(loss) and not loss[-1] <= _ABSURD_LOSS:
             return f"the loss is {loss[-1]:.3g} at step {record.evaluations.steps[-1]}, far above that of a guess"
         return ""
