@@ -65,11 +65,6 @@ class RunCommand:
 
             runs = [train(self.config.checked(), out, self.resume, tensorboard=self.tensorboard)]
         show_clocks(runs, out)
-        diverged = [(run, how) for run in runs if (how := run.divergence)]
-        for run, how in diverged:
-            print(f"diverged: {run.path}: {how}; try a lower --lr", file=sys.stderr)
-        if diverged:
-            raise SystemExit(1)
 
     def _train_quick(self, out: Path) -> list[Run]:
         from .empirics.sweeps.sweep import ended_runs, sweep
@@ -316,13 +311,18 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def show_clocks(runs: list[Run], out: Path) -> None:
-    """Print the table of clocks and draw the figure."""
+    """Print the table of clocks and draw the figure; name the runs that diverged, and end with status 1."""
     from .empirics.clocks import clocks_table, plot_clocks
 
     print(clocks_table(runs).to_string(index=False))
     figure = out / "clocks.png"
     plot_clocks(runs, figure)
     print(f"\nfigure: {figure}\nruns:   {', '.join(str(run.path) for run in runs)}")
+    diverged = [(run, how) for run in runs if (how := run.divergence)]
+    for run, how in diverged:
+        print(f"diverged: {run.path}: {how}; try a lower --lr", file=sys.stderr)
+    if diverged:
+        raise SystemExit(1)
 
 
 DESCRIPTION = """When does a model learn the rule, and when does it copy its training set?
@@ -331,7 +331,9 @@ DESCRIPTION = """When does a model learn the rule, and when does it copy its tra
 
 Shell completion: twoclocks --tyro-print-completion bash (or zsh, tcsh).
 
-Exit status: 0 done, 1 some runs failed or diverged, 2 bad input (one line), 130 interrupted, 143 terminated."""
+Exit status: 0 done, 1 some runs failed or diverged, 2 bad input (one line).
+
+130 interrupted by Ctrl-C, 143 by SIGTERM; a run has saved its state then."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -107,7 +107,6 @@ def read_tensors(path: Path, largest: int = 2**36) -> tuple[dict[str, Tensor], T
     """
     try:
         digest = read_regular(digest_path(path), 64)
-        header = tensor_header(path)
         content = read_regular(path, largest)
     except FileNotFoundError as fault:
         raise DamagedFile(
@@ -115,6 +114,7 @@ def read_tensors(path: Path, largest: int = 2**36) -> tuple[dict[str, Tensor], T
         ) from None
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise DamagedFile(f"{printable(path)} does not match its SHA-256: it was cut short or altered")
+    header = tensor_header(path)
     try:
         return safetensors_load(content), header
     except SafetensorError as fault:
