@@ -25,9 +25,10 @@ class ReportCommand(Command):
 
     def __call__(self) -> None:
         from ..empirics import write_report
+        from ..empirics.runs.foreign_files import printable
 
         with if_interrupted(f"the page in {self.out or self.folder} is not written yet"):
-            print(f"report: {write_report(self.folder, self.out)}")
+            print(f"report: {printable(write_report(self.folder, self.out))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,14 +67,18 @@ class CompareCommand(_OneRun):
     def __call__(self) -> None:
         from ..empirics import compare_over_training, plot_comparison
         from ..empirics.comparison.text import comparison_text
+        from ..empirics.runs.files import write_table
+        from ..empirics.runs.foreign_files import own_folder
 
         run = self.opened()
         out = self.out or self.run / "comparison"
         with if_interrupted(f"the table and figure in {out} are not written yet"):
             table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
             print(comparison_text(table, run))
+            if self.out is None:
+                own_folder(out, make=True)
             out.mkdir(parents=True, exist_ok=True)
-            table.to_csv(out / "comparison.csv", index=False)
+            write_table(out / "comparison.csv", table)
             plot_comparison(table, run, out / "comparison.png")
         print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,6 +92,10 @@ class RunConfig:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if self.eval_ratio <= 1:
             raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
+        if math.log(max(1.0, self.steps / self.eval_first)) > _MOST_EVALUATIONS * math.log(self.eval_ratio):
+            raise ValueError(
+                f"eval_ratio={self.eval_ratio} asks for over {_MOST_EVALUATIONS:,} evaluations; choose a larger one"
+            )
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
@@ -119,6 +124,8 @@ def difference(kept: RunConfig, asked: RunConfig) -> str:
     pairs = zip(kept.to_dict().items(), asked.to_dict().values(), strict=True)
     return ", ".join(f"{name}={value!r} (asked: {wanted!r})" for (name, value), wanted in pairs if value != wanted)
 
+
+_MOST_EVALUATIONS = 100_000
 
 _RANGES = [
     ("n_train", 1, 2**31),

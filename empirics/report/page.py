@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
+from ..runs.foreign_files import printable
 from ..runs.reading import UNFINISHED
 from ..statistics.claims import ClaimVerdict
 from ..style import COLOURS
@@ -40,7 +41,7 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
     runs = found.runs
     style = _asset("report.css").replace("/*{{colours}}*/", " ".join(f"--{k}: {v};" for k, v in COLOURS.items()))
     script = _asset("charts.js") + _asset("report.js")
-    title = found.folder.resolve().name or "runs"
+    title = printable(found.folder.resolve().name) or "runs"
     parts = {
         "title": escape(title),
         "style": style,

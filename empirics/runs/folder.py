@@ -9,8 +9,8 @@ read-only, none is written. A copied folder gets new change times, so a cache th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ...theory import rule
 from ..criteria import CRITERIA
 from ..null_again import null_again
 from ..onsets import CLOCKS, locate
 from .cache import METRIC, read_cache, write_cache
-from .files import DamagedFile
-from .foreign_files import printable
-from .reading import UNFINISHED, RunRecord, config_kinds, read_record
+from .foreign_files import DamagedFile, printable
+from .reading import UNFINISHED, RunRecord, alphabet_of, config_kinds, read_record
 
 QUARANTINE = "quarantine"
 """Name of the folders in which a sweep sets damaged runs aside; they are not searched."""
@@ -85,7 +83,8 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
         table = table.astype({f"{clock}_censored": bool for clock in CLOCKS})
     shown = [*config_kinds(), "status", "chance", "null", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
     home = os.path.abspath(path)
-    table = table[shown].assign(path=[os.path.normpath(os.path.join(home, run)) for run in table["run"]])
+    paths = [os.path.normpath(os.path.join(home, run)) for run in table["run"]]
+    table = table[shown].assign(path=_texts(paths))
     table.attrs["unfinished"] = waiting
     return table
 
@@ -147,7 +146,10 @@ def read_runs_folder(path: str | Path, metrics: bool = True) -> RunsFolder:
             write_cache(folder, known)
     if len(known.column_names) - len(schema) > _MOST_METRICS:
         raise ValueError(f"{printable(folder)} has more than {_MOST_METRICS} different metrics; load its parts")
-    runs = known.select(schema.names).drop_columns(["fingerprint"]).to_pandas()
+    table = known.select(schema.names).drop_columns(["fingerprint"])
+    # Text as plain objects, None where there is none: pandas 3 would make both NaN and columns of its own type.
+    texts = {f.name: _texts(table.column(f.name).to_pylist()) for f in table.schema if pa.types.is_string(f.type)}
+    runs = table.to_pandas().assign(**texts)
     return RunsFolder(folder, runs, _flat(known) if metrics else {}, dict(sorted(damaged.items())))
 
 
@@ -159,14 +161,22 @@ def _find_runs(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     while waiting:
         relative = waiting.pop()
         folders, marks = [], dict.fromkeys(_FILES, "")
-        with os.scandir(folder / relative) as entries:
-            for entry in entries:
-                if entry.name in marks:
-                    facts = entry.stat(follow_symlinks=False)
-                    numbers = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
-                    marks[entry.name] = " ".join(map(str, numbers))
-                elif entry.is_dir(follow_symlinks=False) and entry.name != QUARANTINE and entry.name[0] != ".":
-                    folders.append(entry.name if relative == "." else f"{relative}/{entry.name}")
+        try:
+            with os.scandir(folder / relative) as entries:
+                for entry in entries:
+                    if entry.name in marks:
+                        facts = entry.stat(follow_symlinks=False)
+                        numbers = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
+                        marks[entry.name] = " ".join(map(str, numbers))
+                    elif entry.is_dir(follow_symlinks=False) and entry.name != QUARANTINE and entry.name[0] != ".":
+                        folders.append(entry.name if relative == "." else f"{relative}/{entry.name}")
+        except FileNotFoundError:  # moved or deleted meanwhile
+            continue
+        except OSError as fault:
+            if relative == ".":
+                raise
+            damaged[printable(relative)] = f"{printable(folder / relative)} cannot be searched ({fault.strerror})"
+            continue
         if not marks["config.json"]:
             waiting += folders
         elif printable(relative) != relative:
@@ -220,7 +230,7 @@ def _table(schema: pa.Schema, prints: dict[str, str], records: dict[str, RunReco
 
 def _onsets(record: RunRecord) -> dict[str, Any]:
     """The onsets that result.json does not state, or states by former criteria, from the metrics."""
-    alphabet = _alphabet(record.values["rule"])
+    alphabet = alphabet_of(record.values["rule"])
     chance = record.values.get("chance")
     if chance is None or alphabet is None:
         return {}
@@ -243,15 +253,8 @@ def _onsets(record: RunRecord) -> dict[str, Any]:
     return ends
 
 
-@cache
-def _alphabet(spec: str) -> int | None:
-    """The number of symbols of a rule; None for one that is not known here."""
-    if any(len(number) > 3 for number in "".join(c if c.isdecimal() else " " for c in spec).split()):
-        return None  # a grid that nobody trained on: do not build it
-    try:
-        return rule(spec).alphabet
-    except ValueError:
-        return None
+def _texts(values: Sequence[str | None]) -> pd.Series:
+    return pd.Series(values, dtype=object)
 
 
 def _merge(known: pa.Table | None, new: pa.Table) -> pa.Table:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ..text_tables import latex_table, markdown_table
 from .aft import CensoredRegression
@@ -237,21 +238,24 @@ class ScalingFit:
 
     @cached_property
     def ols(self) -> LeastSquares:
-        """Least squares without the censored runs, by statsmodels."""
-        import statsmodels.api as sm
-
+        """Least squares without the censored runs, with Student's 95% intervals; the tests check it by statsmodels."""
         seen = np.isfinite(self.table["upper"].to_numpy())
-        result = sm.OLS(self.regression.log_upper[seen], self.regression.design[seen]).fit()
+        y, design = self.regression.log_upper[seen], self.regression.design[seen]
+        params = np.linalg.pinv(design) @ y
+        residuals, free = y - design @ params, len(y) - np.linalg.matrix_rank(design)
+        variance = residuals @ residuals / free if free else np.nan
+        errors = np.sqrt(variance * np.diag(np.linalg.pinv(design.T @ design)))
+        half = stats.t.ppf(0.975, free) * errors
         G = len(self.groups)
-        c, slopes = np.exp(result.params[:G]).tolist(), result.params[G:].tolist()
-        ends = [(float(low), float(high)) for low, high in result.conf_int()[G:]]
+        c, slopes = np.exp(params[:G]).tolist(), params[G:].tolist()
+        ends = [(float(at - width), float(at + width)) for at, width in zip(params[G:], half[G:], strict=True)]
         shared = self.slope == "shared"
         return LeastSquares(
             exponent=slopes[0] if shared else dict(zip(self.groups, slopes, strict=True)),
             ci=ends[0] if shared else dict(zip(self.groups, ends, strict=True)),
             prefactor=dict(zip(self.groups, c, strict=True)) if self.by else c[0],
-            sigma=float(np.sqrt(result.scale)),
-            r_squared=float(result.rsquared),
+            sigma=float(np.sqrt(variance)),
+            r_squared=float(1 - residuals @ residuals / np.square(y - y.mean()).sum()),
             n_runs=int(seen.sum()),
         )
 

@@ -4,8 +4,10 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -16,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 import twoclocks as tc
+from twoclocks.cli import main
 from twoclocks.empirics import training
 from twoclocks.empirics.clocks_figure import plot_clocks
 from twoclocks.empirics.config import QUICK
@@ -192,9 +195,9 @@ def test_a_state_of_another_model_is_refused(interrupted, tmp_path):
 
     for step in interrupted.state_steps:
         path = interrupted.path / "checkpoints" / f"state-{step:010d}.safetensors"
-        tensors = read_tensors(path)
+        tensors, header = read_tensors(path)
         tensors["model.head.weight"] = torch.zeros(3, 48)
-        write_tensors(path, tensors)
+        write_tensors(path, tensors, header.note)
     with pytest.raises(ValueError, match=r"'model\.head\.weight' has shape \(3, 48\)"):
         tc.train(TINY, interrupted.path, resume=True, progress=False)
 
@@ -242,6 +245,26 @@ def test_divergence_stops_the_run_and_says_so(tmp_path):
     assert run.metrics.empty
     plot_clocks([run], tmp_path / "clocks.png")
     assert (tmp_path / "clocks.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        (["--model", "dit-nano", "--noise-mean", "19", "--steps", "200"], r"the loss is no number at step \d+"),
+        (["--model", "gpt-nano", "--steps", "20"], r"the loss is \d[\d.e+]* at step 20, far above that of a guess"),
+    ],
+    ids=["not a number", "absurd"],
+)
+def test_the_command_says_that_a_run_diverged(tmp_path, capsys, options, how):
+    command = ["run", "--rule", "parity:2x4,G=4", "--n-train", "8", "--batch-size", "8", "--n-eval", "8", "--lr", "10"]
+    command += ["--warmup", "0", "--sampler-steps", "2", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *options])
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert re.search(f"diverged: {tmp_path / 'run'}: {how}; try a lower --lr\n", printed.err)
+    assert "tau_rule" in printed.out
+    assert tc.load_run(tmp_path / "run").divergence
 
 
 def test_stop_when_the_clocks_are_known(tmp_path):
@@ -333,6 +356,13 @@ def test_compiled_runs_repeat_and_resume(tmp_path, monkeypatch):
     monkeypatch.undo()
     tc.train(config, tmp_path / "cut", resume=True, progress=False)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_tensorboard_without_its_package_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'twoclocks\[tensorboard\]'"):
+        tc.train(TINY, tmp_path / "run", progress=False, tensorboard=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluations_are_logged_for_tensorboard(tmp_path):

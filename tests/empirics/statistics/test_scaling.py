@@ -157,6 +157,10 @@ def test_exact_onsets_are_least_squares() -> None:
     assert fit.tests["no_rule_effect"].p_value == pytest.approx(ols.compare_f_test(within)[1], rel=1e-6)
     assert fit.regression.covariance(fit.beta, fit.sigma) == pytest.approx(ols.cov_params(), rel=1e-6)
     assert fit.ols.exponent == pytest.approx(fit.exponent, rel=1e-10)
+    assert fit.ols.ci == pytest.approx(ols.conf_int()[-1], rel=1e-9)
+    assert list(fit.ols.prefactor.values()) == pytest.approx(np.exp(ols.params[:-1]), rel=1e-9)
+    assert fit.ols.sigma == pytest.approx(np.sqrt(ols.scale), rel=1e-9)
+    assert fit.ols.r_squared == pytest.approx(ols.rsquared, rel=1e-9)
 
 
 def test_resamples_fit_as_if_alone() -> None:
