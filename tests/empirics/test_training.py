@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
 
 
 def test_gpt_learns_the_rule_then_memorizes(tmp_path):
-    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=900), tmp_path / "run", progress=False)
+    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=600), tmp_path / "run", progress=False)
     rule, mem = run.onsets["tau_rule"], run.onsets["tau_mem"]
     assert 30 < rule.upper < 200
     assert rule.upper < mem.lower < 600
@@ -238,7 +238,11 @@ def test_a_full_disk_stops_with_a_clear_error_and_resumes(tmp_path, finished, mo
 
 
 def test_divergence_stops_the_run_and_says_so(tmp_path):
-    run = tc.train(replace(TINY_DIT, lr=10.0, warmup=0, steps=2000, noise_mean=19.0), tmp_path / "run", progress=False)
+    run = tc.train(
+        replace(TINY_DIT, lr=10.0, warmup=0, steps=2000, noise_mean=19.0, eval_first=50),
+        tmp_path / "run",
+        progress=False,
+    )
     assert run.status == "diverged"
     assert run.onsets["tau_rule"].censored
     assert len(tc.load_runs(tmp_path)) == 1
