@@ -20,8 +20,17 @@ from scipy import stats
 
 from ..text_tables import markdown_table
 from .aft import CensoredRegression
+from .designs import Design
 from .ordered_trend import trend_test
-from .runs_table import architecture, check_runs, model_capacity, onset_names, rule_complexity, rule_family
+from .runs_table import (
+    architecture,
+    check_runs,
+    model_capacity,
+    onset_names,
+    rule_complexity,
+    rule_family,
+    says_something,
+)
 from .scaling import fit_scaling
 from .scaling_tests import unidentified
 
@@ -125,8 +134,8 @@ def claim_rule_invariance(df: pd.DataFrame, factor: float = 1.5) -> ClaimVerdict
     Returns:
         The verdict; the estimate is the largest ratio between two rules.
     """
-    if not factor > 1:
-        raise ValueError(f"the equivalence factor must exceed 1, got {factor}")
+    if not 1 < factor < np.inf:
+        raise ValueError(f"the equivalence factor must exceed 1 and be finite, got {factor}")
     test = f"largest ratio of tau_mem between rules (AFT, 90% CI); equivalence within {factor:g} by two one-sided tests"
     table = check_runs(df, "tau_mem", "n_train", ("model", "rule"))
     try:
@@ -163,8 +172,10 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
 
     Args:
         df: a runs table.
-        bounds: the exponents that count as about 1.
+        bounds: the exponents that count as about 1: finite, the lower one first.
     """
+    if not -np.inf < bounds[0] < bounds[1] < np.inf:
+        raise ValueError(f"bounds must be two finite exponents, the lower one first, got {bounds}")
     test = (
         f"shared exponent over (model, rule) (AFT, profile likelihood); interval within [{bounds[0]:g}, {bounds[1]:g}]"
     )
@@ -319,8 +330,9 @@ def _stratified(table: pd.DataFrame, strata: Array, covariates: Array) -> tuple[
     keep, note = _with_onsets(table, strata, "strata without an onset")
     if not keep.any():
         raise ValueError("no run shows its onset between two evaluations")
-    labels, index = np.unique(strata[keep], return_inverse=True)
-    design = np.column_stack([np.eye(len(labels))[index], covariates[keep]])
+    keep &= says_something(table)
+    index = np.unique(strata[keep], return_inverse=True)[1]
+    design = Design.of(index, np.ones((len(index), 1)), covariates[keep])
     with np.errstate(divide="ignore"):
         lower, upper = np.log(table["lower"].to_numpy()[keep]), np.log(table["upper"].to_numpy()[keep])
     regression = CensoredRegression(lower, upper, design)

@@ -13,6 +13,12 @@ from ..text_tables import plain_table
 if TYPE_CHECKING:
     from .scaling import ScalingFit
 
+COLUMNS = (
+    "lower", "upper", "x", "n_runs", "n_censored", "exponent", "exponent_low", "exponent_high", "prefactor",
+    "prefactor_low", "prefactor_high", "sigma", "fitted", "residual",
+)  # fmt: skip
+"""Names that the tables of a fit use, so that no column of groups can have them."""
+
 METHODS: tuple[Literal["profile", "percentile", "bca"], ...] = ("profile", "percentile", "bca")
 
 
@@ -21,14 +27,14 @@ def scaling_frame(fit: ScalingFit) -> pd.DataFrame:
     rows = []
     for k, key in enumerate(fit.groups):
         values = key if isinstance(key, tuple) and len(fit.by) > 1 else (key,)
-        mine = fit.table["group"] == k
+        mine = fit.group == k
         low, high = _of(fit.ci, key)
         c_low, c_high = _of(fit.prefactor_ci, key)
         rows.append(
             {
                 **dict(zip(fit.by or ("group",), values, strict=True)),
                 "n_runs": int(mine.sum()),
-                "n_censored": int(np.isinf(fit.table.loc[mine, "upper"]).sum()),
+                "n_censored": int(np.isinf(fit.table["upper"].to_numpy()[mine]).sum()),
                 "exponent": _of(fit.exponent, key),
                 "exponent_low": low,
                 "exponent_high": high,
@@ -45,7 +51,7 @@ def scaling_rows(fit: ScalingFit) -> tuple[list[str], list[list[str]]]:
     """Header and rows of text, for a table in any format."""
     frame = scaling_frame(fit)
     names = [str(name) for name in frame.columns[: len(fit.by) or 1]]
-    header = [*names, "runs", "censored", "exponent [95% CI]", "prefactor, steps [95% CI]"]
+    header = [*names, "runs", "censored", "exponent [95% CI]", f"prefactor, {fit.unit} [95% CI]"]
     rows = [
         [
             *(str(row[name]) for name in names),
@@ -65,6 +71,7 @@ def scaling_summary(fit: ScalingFit) -> str:
     lines = [
         f"{fit.onset} ~ {fit.x}^exponent, {fit.slope} slope, groups by {', '.join(fit.by) or 'nothing'}: {G}",
         f"{fit.n_runs} runs, {fit.n_censored} censored; log-normal scatter, maximum likelihood on intervals",
+        *([f"{fit.n_left_out} more left out: (0, inf] says nothing of them"] if fit.n_left_out else []),
         "",
         plain_table(*scaling_rows(fit)),
         "",

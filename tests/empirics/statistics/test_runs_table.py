@@ -47,14 +47,15 @@ def test_reads_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a CSV table"),
+        ("", "it holds no header"),
         ("seed,tau_mem_lower,tau_mem_upper\n", "holds no runs"),
-        ("seed,tau_mem\n0,100\n", "NAME_lower and NAME_upper"),
+        ("seed,tau_mem\n0,100\n", "tau_mem but no tau_mem_lower and tau_mem_upper: .* --tau tau_mem --grid-ratio R"),
+        ("seed,steps\n0,100\n", "NAME_lower and NAME_upper"),
         ("tau_mem_lower,tau_mem_upper\n1,2\n", "no column 'seed'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,never\n", "row 1: tau_mem_upper is 'never'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,\n", "row 1: tau_mem_upper is missing; write inf"),
-        ("seed,n_train,tau_mem_lower,tau_mem_upper\n0,many,1,2\n", "row 0: n_train is 'many'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,2,3,4,5\n", "not a CSV table"),
+        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,never\n", "line 3: tau_mem_upper is 'never', not a number; write inf"),
+        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,\n", "line 3: tau_mem_upper is missing; write inf"),
+        ("seed,n_train,tau_mem_lower,tau_mem_upper\n0,many,1,2\n", "line 2: n_train is 'many'"),
+        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,2,3,4,5\n", "line 3 has 6 cells, the header 3"),
     ],
 )
 def test_refuses_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:

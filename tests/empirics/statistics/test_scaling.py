@@ -78,7 +78,7 @@ def test_derivatives_against_finite_differences() -> None:
     for k, step in enumerate(1e-5 * np.eye(3)):
         up, down = model._evaluate(psi + step, weights), model._evaluate(psi - step, weights)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradient[:, k], rel=1e-6)
-        assert (up[1] - down[1])[0] / 2e-5 == pytest.approx(hessian[0, k], rel=1e-5, abs=1e-6)
+        assert (up[1] - down[1])[0] / 2e-5 == pytest.approx(hessian.dense()[0, k], rel=1e-5, abs=1e-6)
     scores, _ = model.scores(psi[0, :2] / psi[0, 2], 1 / psi[0, 2])
     assert (weights[0] @ scores) == pytest.approx(gradient[0], rel=1e-10)
 
@@ -388,7 +388,7 @@ DEGENERATE = {
     "zero upper": (set_cell("tau_mem_upper", 0.0), "must be positive"),
     "reversed": (lambda df: df.assign(tau_mem_lower=df["tau_mem_upper"] + 1), "must be finite|at least tau_mem_lower"),
     "infinite lower": (set_cell("tau_mem_lower", np.inf), "must be finite"),
-    "says nothing": (lambda df: df.assign(tau_mem_lower=0.0), "says nothing"),
+    "says nothing": (lambda df: df.assign(tau_mem_lower=0.0, tau_mem_upper=np.inf), "which says nothing"),
     "zero x": (set_cell("n_train", 0), "n_train must be positive"),
     "mixed units": (lambda df: df.assign(unit=np.where(df["seed"] > 2, "epochs", "steps")), "one unit"),
     "empty": (lambda df: df.iloc[:0], "empty"),
