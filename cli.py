@@ -124,7 +124,7 @@ class FitCommand:
     by: tuple[str, ...] = ("model", "rule")
     """columns whose groups have prefactors of their own; none for one group"""
     tau: str | None = None
-    """in place of ONSET_lower and ONSET_upper: one column with the first evaluation that showed the onset (inf: none)"""
+    """in place of ONSET_lower, ONSET_upper: a column with the first evaluation that showed the onset (inf: none)"""
     grid_ratio: float | None = None
     """with --tau: ratio of the steps of successive evaluations"""
     grid_step: float | None = None

@@ -131,7 +131,7 @@ def ema(values: np.ndarray, halflife: float) -> np.ndarray:
     Raises:
         ValueError: a half-life that is negative or not finite.
     """
-    if not 0 <= halflife < math.inf:
+    if not 0 <= real_number("ema_halflife", halflife) < math.inf:
         raise ValueError(f"ema_halflife must be a finite number of evaluations, at least 0 (off), got {halflife}")
     values = np.asarray(values, dtype=float)
     if halflife == 0:

@@ -23,7 +23,7 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     if isinstance(number, bool) or not whole or not least <= number or (most is not None and number > most):  # type: ignore[operator]
         allowed = f"at least {least}" if most is None else f"in {least}..{most}"
         raise ValueError(f"{name} must be a whole number {allowed}, got {value!r}")
-    return int(number)  # type: ignore[call-overload, no-any-return]
+    return int(number)  # type: ignore[call-overload]
 
 
 def probability(name: str, value: object) -> float:
@@ -32,10 +32,10 @@ def probability(name: str, value: object) -> float:
     Raises:
         ValueError: anything else, NaN and truth values too.
     """
-    number = real_number(name, value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name} must lie in 0..1 (divide a percentage by 100), got {value!r}")
-    return number
+    number = _scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+        raise ValueError(f"{name} must be a number in 0..1 (divide a percentage by 100), got {value!r}")
+    return float(number)
 
 
 def real_number(name: str, value: object) -> float:

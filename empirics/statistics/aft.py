@@ -120,14 +120,20 @@ class CensoredRegression:
         Scaled by n / (n - p) over uncensored runs, as least squares would, for use with Student's t. A sigma below the
         resolution is taken as known and equal to it, which makes the covariance larger.
         """
-        inverse = self._inverse_information(beta, sigma, np.eye(len(beta)))
-        return (inverse + inverse.T) / 2
+        information, resolved, scale = self._information(beta, sigma)
+        inverse = np.linalg.pinv(information.dense()[0], hermitian=True)
+        jacobian = np.column_stack([np.eye(len(beta)), -beta]) if resolved else np.eye(len(beta))
+        return scale * (jacobian @ inverse @ jacobian.T)
 
     def variances(self, beta: Array, sigma: float, columns: Array) -> Array:
-        """Some of the diagonal of `covariance`, found one by one."""
-        chosen = np.zeros((len(columns), len(beta)))
-        chosen[np.arange(len(columns)), columns] = 1.0
-        return (self._inverse_information(beta, sigma, chosen) * chosen).sum(1)
+        """Some of the diagonal of `covariance`, without the rest of it."""
+        information, resolved, scale = self._information(beta, sigma)
+        inverse = information.inverse_diagonal()[0]
+        if not resolved:
+            return scale * inverse[columns]
+        last = information.solve(np.eye(1, len(inverse), len(inverse) - 1))[0]
+        own = inverse[columns] - 2 * beta[columns] * last[columns] + beta[columns] ** 2 * inverse[-1]
+        return scale * own
 
     def scores(self, beta: Array, sigma: float) -> tuple[Array, Array]:
         """Each run's gradient (n, p + 1) in (eta, theta), and the Hessian (p + 1, p + 1) of the log-likelihood."""
@@ -215,8 +221,8 @@ class CensoredRegression:
                 if reach > 1e4 * step:
                     return -math.inf, math.inf
                 there = excess(beta[column] + sign * reach)
-            root = _root(lambda r, s=sign: excess(beta[column] + s * r), near, here, reach, there, 1e-8 * step)
-            ends.append(beta[column] + sign * root)
+            root = _root(excess, beta[column] + sign * near, here, beta[column] + sign * reach, there, 1e-8 * step)
+            ends.append(root)
         return float(ends[0]), float(ends[1])
 
     def wald_intervals(self, columns: Array, confidence: float = 0.95) -> Array:
@@ -268,20 +274,14 @@ class CensoredRegression:
         in_theta = ends.g_lower[0] * self._lower + ends.g_upper[0] * self._upper
         return -(ends.g_lower + ends.g_upper)[0], in_theta + np.where(self.exact, sigma, 0.0)
 
-    def _inverse_information(self, beta: Array, sigma: float, rows: Array) -> Array:
-        """Rows (r, p) of combinations of coefficients, times the covariance of beta."""
-        p, r = len(beta), len(rows)
+    def _information(self, beta: Array, sigma: float) -> tuple[Arrow, bool, float]:
+        """The observed information in (eta, theta), or in eta alone where sigma is below the resolution; whether it is
+        not; and the factor from its inverse to the covariance of beta."""
         resolved = sigma > self.resolution
         sigma = max(sigma, self.resolution)
-        psi = np.append(beta, 1.0) / sigma
-        information = -self._evaluate(psi[None], self._ones)[2]
-        scale = self.n_uncensored / max(self.degrees_of_freedom, 1)
-        information = _ridged(information if resolved else information.without_last())
-        jacobian = sigma * np.column_stack([rows, -rows @ beta])  # d (rows . beta) / d (eta, theta)
-        jacobian = jacobian if resolved else jacobian[:, :-1]
-        solved = np.concatenate([information.solve(row[None]) for row in jacobian]) if r else jacobian
-        moved = solved[:, :p] - np.outer(solved[:, p], beta) if resolved else solved
-        return sigma * moved * scale
+        information = -self._evaluate((np.append(beta, 1.0) / sigma)[None], self._ones)[2]
+        scale = sigma**2 * self.n_uncensored / max(self.degrees_of_freedom, 1)
+        return _ridged(information if resolved else information.without_last()), resolved, scale
 
     def _ends(self, psi: Array) -> _Ends:
         mean = self.covariates.times(psi[:, :-1])  # (B, n)
@@ -394,7 +394,7 @@ def _ridged(information: Arrow) -> Arrow:
 def _root(
     function: Callable[[float], float], near: float, here: float, far: float, there: float, tolerance: float
 ) -> float:
-    """A root between near and far, where the function has the values here <= 0 <= there, by false position (Illinois)."""
+    """A root between near and far, with values here <= 0 <= there, by false position (Illinois)."""
     for _ in range(100):
         at = (near * there - far * here) / (there - here)
         found = function(at)
@@ -402,7 +402,7 @@ def _root(
             step, near, here, there = at - near, at, found, there / 2
         else:
             step, far, there, here = far - at, at, found, here / 2
-        if abs(step) < tolerance or far - near < tolerance or found == 0:
+        if abs(step) < tolerance or abs(far - near) < tolerance or found == 0:
             return at
     return at
 

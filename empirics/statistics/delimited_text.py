@@ -1,4 +1,4 @@
-"""Text in columns: which mark separates them, and each row's cells with its line; a row of another length is refused."""
+"""Text in columns: what separates them, and each row's cells with its line; a row of another length is refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def read_delimited(text: str, known: re.Pattern[str]) -> Cells:
             while len(cells) > len(names) and not cells[-1]:
                 cells.pop()  # separators that end a line
             if len(cells) != len(names):
-                hint = "; put a cell that holds a comma in quotes" if separator == "," and len(cells) > len(names) else ""
+                hint = (
+                    "; put a cell that holds a comma in quotes" if separator == "," and len(cells) > len(names) else ""
+                )
                 raise ValueError(f"line {at} has {len(cells)} cells, the header {len(names)}{hint}")
             for column, cell in zip(columns, cells, strict=True):
                 column.append(same.setdefault(cell, cell))

@@ -240,6 +240,16 @@ class Arrow:
         left = own[..., 0] - (inner @ x[:, None, :, None])[..., 0]
         return np.concatenate([left.transpose(0, 2, 1).reshape(B, k * G), x], axis=1)
 
+    def inverse_diagonal(self) -> Array:
+        """The diagonal (B, q) of the inverse matrices."""
+        B, G, k, _ = self.border.shape
+        inverse = np.linalg.inv(self.blocks)
+        inner = inverse @ self.border  # (B, G, k, M)
+        complement = np.linalg.inv(self.corner - (self.border.swapaxes(-1, -2) @ inner).sum(1))
+        own = np.einsum("bgii->bgi", inverse) + ((inner @ complement[:, None]) * inner).sum(-1)
+        shared = np.einsum("bii->bi", complement)
+        return np.concatenate([own.transpose(0, 2, 1).reshape(B, k * G), shared], axis=1)
+
     def dense(self) -> Array:
         """The matrices in full (B, q, q)."""
         B, G, k, M = self.border.shape

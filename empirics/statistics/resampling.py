@@ -11,9 +11,7 @@ MOST_RESAMPLES = 1_000_000
 _BLOCK = 2**24  # weights held at once
 
 
-def stratified_weights(
-    strata: Array, n_boot: int, rng: np.random.Generator, counts: Array | None = None
-) -> Array:
+def stratified_weights(strata: Array, n_boot: int, rng: np.random.Generator, counts: Array | None = None) -> Array:
     """Rescaled multinomial weights within strata (Rao and Wu 1988).
 
     Drawing m of a stratum's m runs understates variances by (m - 1) / m, a fifth at five seeds. Drawing m - 1 of them,

@@ -1,4 +1,4 @@
-"""Runs tables from files: text in columns, JSON, JSON lines, Parquet, Feather. What may be read in two ways is refused."""
+"""Runs tables from files: text in columns, JSON, Parquet, Feather. What may be read in two ways is refused."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def read_runs_csv(
 ) -> pd.DataFrame:
     """Read a runs table; ``inf`` is an upper end beyond the last evaluation.
 
-    Text in columns may be separated by commas, semicolons, tabs or bars, with decimal points or commas, in UTF-8, UTF-16
-    or UTF-32; JSON (records, columns or split), JSON lines, Parquet and Feather are told by their content, as is a file
-    compressed by gzip, bzip2 or xz. Names are stripped of blanks, and ``NA`` and ``None`` are text.
+    Text in columns may be separated by commas, semicolons, tabs or bars, with decimal points or commas, in UTF-8,
+    UTF-16 or UTF-32. JSON (records, columns or split), JSON lines, Parquet and Feather are told by their content, as is
+    a file compressed by gzip, bzip2 or xz. Names are stripped of blanks, and ``NA`` and ``None`` are text.
 
     Args:
         path: a file with at least one pair of columns ``NAME_lower``, ``NAME_upper``, and ``seed``.
@@ -70,7 +70,7 @@ def read_runs_by_line(
     """As `read_runs_csv`, indexed by the line of each run where the file has lines, so that messages name it."""
     name = os.fspath(path)
     try:
-        df = _table(_content(path))
+        df = _table(_content(path), tau)
         if df.empty:
             raise ValueError("it holds no runs")
         if tau is not None or grid_ratio is not None or grid_step is not None:
@@ -108,7 +108,7 @@ def _at_most(file: Any) -> bytes:
     return content
 
 
-def _table(content: bytes) -> pd.DataFrame:
+def _table(content: bytes, tau: str | None) -> pd.DataFrame:
     if content[:4] == b"PAR1":
         return _named(_arrow(content, pd.read_parquet, "Parquet"))
     if content[:6] == b"ARROW1":
@@ -118,14 +118,16 @@ def _table(content: bytes) -> pd.DataFrame:
     text = _text(content)
     if text.lstrip()[:1] in ("{", "["):
         return _named(_json(text))
-    return _typed(read_delimited(text, _KNOWN))
+    return _typed(read_delimited(text, _KNOWN), tau)
 
 
 def _arrow(content: bytes, read: Any, kind: str) -> pd.DataFrame:
     try:
         df: pd.DataFrame = read(io.BytesIO(content))
     except Exception as fault:  # of many kinds: pyarrow's own, KeyError, struct.error
-        raise ValueError(f"it is no readable {kind} file: {str(fault).splitlines()[0] if str(fault) else fault!r}") from None
+        raise ValueError(
+            f"it is no readable {kind} file: {str(fault).splitlines()[0] if str(fault) else fault!r}"
+        ) from None
     named = [level for level in df.index.names if level is not None]
     return df.reset_index(level=named).reset_index(drop=True) if named else df.reset_index(drop=True)
 
@@ -138,18 +140,18 @@ def _text(content: bytes) -> str:
     }  # fmt: skip
     encoding = next((name for mark, name in marks.items() if content.startswith(mark)), None)
     if encoding is None:  # letters of a header without a mark: where their zero bytes lie tells the width and the order
-        zeros = tuple(byte == 0 for byte in content[:4])
-        encoding = {
-            (False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be",
-            (False, True, True, True): "utf-32-le", (True, True, True, False): "utf-32-be",
-        }.get(zeros, "utf-8")  # fmt: skip
+        zeros = "".join("0" if byte == 0 else "x" for byte in content[:4])
+        widths = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
+        encoding = widths.get(zeros, "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as fault:
         if b"\x00" in content[:4096] and encoding == "utf-8":
             raise ValueError("it is a binary file, not a table; use CSV, JSON, Parquet or Feather") from None
         line = content[: fault.start].count(b"\n") + 1
-        advice = "save it as UTF-8, such as by: iconv -f WINDOWS-1252 -t UTF-8" if encoding == "utf-8" else "save it anew"
+        advice = (
+            "save it as UTF-8, such as by: iconv -f WINDOWS-1252 -t UTF-8" if encoding == "utf-8" else "save it anew"
+        )
         raise ValueError(f"line {line}: byte {content[fault.start]:#x} is not {encoding}; {advice}") from None
     if "\x00" in text:
         raise ValueError("it is a binary file, not a table; use CSV, JSON, Parquet or Feather")
@@ -254,13 +256,12 @@ def _named(df: pd.DataFrame) -> pd.DataFrame:
     return df
 
 
-def _typed(cells: Cells) -> pd.DataFrame:
+def _typed(cells: Cells, tau: str | None) -> pd.DataFrame:
     """Numbers where all of a column's cells are numbers, else text; onsets and N must be numbers."""
     names = cells.names
-    # numbers that must be: the others may be labels, such as 1,2 for rules one and two
-    strict = _numeric(pd.DataFrame(columns=names)) or [name for name in names if name.startswith("tau")]
-    first: dict[str, str] = {}
-    for name in strict:
+    strict = [*_numeric(pd.DataFrame(columns=names)), *([tau] if tau in names else [])]
+    first: dict[str, str] = {}  # onsets and N show the marks: other columns may be labels, such as 1,2 for two rules
+    for name in dict.fromkeys([*strict, *(name for name in names if name.startswith("tau"))]):
         for line, text in zip(cells.lines, cells.columns[names.index(name)], strict=True):
             if text not in first:
                 first[text] = f"line {line}: {name}"
@@ -318,14 +319,20 @@ def _numeric(df: pd.DataFrame) -> list[str]:
 
 def _no_onset(df: pd.DataFrame) -> str:
     names = [str(name) for name in df.columns]
-    if halves := [name for name in names if name.endswith(("_lower", "_upper"))]:
-        other = halves[0].replace("_lower", "_upper") if halves[0].endswith("_lower") else halves[0].replace("_upper", "_lower")
-        return f"it has {halves[0]} but no {other}: an onset lies in (lower, upper]; it has {', '.join(names)}"
+    has = f"it has {', '.join(names)}"
+    for half, other in (("_lower", "_upper"), ("_upper", "_lower")):
+        if mine := [name for name in names if name.endswith(half)]:
+            return (
+                f"it has {mine[0]} but no {mine[0].removesuffix(half)}{other}: an onset lies in (lower, upper]; {has}"
+            )
     if singles := [name for name in names if name.startswith("tau")]:
+        tau = singles[0]
         return (
-            f"it has {singles[0]} but no {singles[0]}_lower and {singles[0]}_upper: the onset lies between two "
-            f"evaluations; where their steps grow by a ratio R, add --tau {singles[0]} --grid-ratio R (--grid-step S "
-            f"where they lie S apart), that is {singles[0]}_lower = {singles[0]} / R and {singles[0]}_upper = {singles[0]}"
+            f"it has {tau} but no {tau}_lower and {tau}_upper: the onset lies between two evaluations; where their "
+            f"steps grow by a ratio R, add --tau {tau} --grid-ratio R (--grid-step S where they lie S apart), that is "
+            f"{tau}_lower = {tau} / R and {tau}_upper = {tau}"
         )
-    wanted = "NAME_lower and NAME_upper, such as tau_mem_lower and tau_mem_upper"
-    return f"it has no onset: columns {wanted}, or one column and its grid (--tau COLUMN --grid-ratio R); it has {', '.join(names)}"
+    return (
+        "it has no onset: columns NAME_lower and NAME_upper, such as tau_mem_lower and tau_mem_upper, or one column "
+        f"and its grid (--tau COLUMN --grid-ratio R); {has}"
+    )

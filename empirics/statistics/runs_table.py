@@ -171,7 +171,8 @@ def intervals_from_steps(
         raise ValueError(f"grid_step, between evaluations, must be above 0, got {grid_step}")
     upper = as_numbers(df, tau)
     late = np.isposinf(upper)
-    lower = np.where(late, 0.0, upper / grid_ratio if grid_ratio else np.maximum(np.where(late, 0, upper) - grid_step, 0))  # type: ignore[operator]
+    reached = np.where(late, 0.0, upper)
+    lower = reached / grid_ratio if grid_ratio is not None else np.maximum(reached - (grid_step or 0.0), 0.0)
     if late.any():
         lower[late] = _last_steps(df, tau, last_step, late)[late]
     return df.assign(**{f"{tau}_lower": lower, f"{tau}_upper": upper})

@@ -165,7 +165,7 @@ class ScalingFit:
         n_left_out: runs besides, of which nothing is known.
         unit: of training time, from the table's column ``unit``: steps where it has none.
         n_boot: resamples asked for; `draws` holds those whose fit converged.
-        table: the runs: lower, upper, x, seed, the `by` columns, and group, as below, unless a `by` column has its name.
+        table: the runs: lower, upper, x, seed, the `by` columns, and group unless a `by` column has its name.
         group: each run's index into `groups` (n,).
         regression, beta, draws, strata: the likelihood, its maximum, bootstrap coefficients and resampling strata.
     """
@@ -279,7 +279,7 @@ class ScalingFit:
         residual = float(((y - known.means(beta)) ** 2).sum())
         variance = residual / (n - p) if n > p else np.nan
         slopes = np.arange(G, p)
-        inverse = np.array([known.covariates.gram().solve(np.eye(1, p, k))[0, k] for k in slopes])
+        inverse = known.covariates.gram().inverse_diagonal()[0, slopes]
         reach = stats.t.ppf(0.975, max(n - p, 1)) * np.sqrt(variance * inverse)
         ends = list(zip((beta[slopes] - reach).tolist(), (beta[slopes] + reach).tolist(), strict=True))
         c, shared = np.exp(beta[:G]).tolist(), self.slope == "shared"
@@ -356,7 +356,7 @@ class ScalingFit:
         k = self.groups.index(group)
         values = np.atleast_1d(np.asarray(x, dtype=float))
         if not (np.isfinite(values) & (values > 0)).all():
-            raise ValueError(f"{self.x} must be positive and finite, got {list(values)}")
+            raise ValueError(f"{self.x} must be positive and finite, got {values.tolist()}")
         log_x = np.log(values)
         design = np.zeros((len(log_x), len(self.beta)))
         design[:, k] = 1.0
@@ -422,7 +422,13 @@ def _bootstrap(
 def _alike(regression: CensoredRegression) -> tuple[np.ndarray, np.ndarray]:
     """Runs of equal interval and covariates: the first of each kind, and the kind of each run (n,)."""
     covariates, kind = regression.covariates, np.zeros(len(regression.log_lower), dtype=np.int64)
-    for values in (regression.log_lower, regression.log_upper, covariates.group, *covariates.own.T, *covariates.shared.T):
+    for values in (
+        regression.log_lower,
+        regression.log_upper,
+        covariates.group,
+        *covariates.own.T,
+        *covariates.shared.T,
+    ):
         codes, distinct = pd.factorize(values)
         kind = np.unique(kind * len(distinct) + codes, return_inverse=True)[1]
     _, first = np.unique(kind, return_index=True)

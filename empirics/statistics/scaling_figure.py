@@ -85,8 +85,9 @@ def plot_scaling(fit: ScalingFit, ax: Axes | None = None) -> Axes:
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_title(_title(fit))
     if ax.get_legend_handles_labels()[1]:
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # a long legend would hide the runs
-        legend = ax.legend(frameon=False, **(beside if len(fit.groups) > 4 else {}))
+        legend = ax.legend(frameon=False)
+        if len(fit.groups) > 4:  # a long legend would hide the runs
+            legend = ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         for text in legend.get_texts():
             if text.get_text() in names:
                 text.set_parse_math(False)  # a name is no formula: dollars, underscores and backslashes stay

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _INFINITE = re.compile(r"[+-]?(?:inf|infinity|∞)", re.IGNORECASE)
-_NUMBER = re.compile(r"[+-]?([0-9.,'’ \u00a0\u2009\u202f]*[0-9][.,]?)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9.,'\u2019 \u00a0\u2009\u202f]*[0-9][.,]?)(?:[eE][+-]?[0-9]+)?")
 _GROUPS = re.compile(r"[1-9][0-9]{0,2}([.,])[0-9]{3}")  # 1,234 is 1.234 or 1234
 
 
@@ -23,7 +23,7 @@ class Marks:
     def _written(self) -> re.Pattern[str]:
         thousands = "," if self.decimal == "." else "."
         point = re.escape(self.decimal)
-        grouped = rf"[0-9]{{1,3}}(?:([{re.escape(thousands)}'’ \u00a0\u2009\u202f])[0-9]{{3}})(?:\1[0-9]{{3}})*"
+        grouped = rf"[0-9]{{1,3}}(?:([{re.escape(thousands)}'\u2019 \u00a0\u2009\u202f])[0-9]{{3}})(?:\1[0-9]{{3}})*"
         return re.compile(
             rf"[+-]?(?:{grouped}(?:{point}[0-9]*)?|[0-9]+(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
         )
@@ -82,6 +82,6 @@ def find_marks(cells: Iterable[tuple[str, str]], wary: bool) -> Marks:
     if "," in doubtful or (wary and doubtful):
         seen = doubtful.get(",") or doubtful["."]
         raise ValueError(
-            f"{seen}, which may be a decimal or a thousands mark; write numbers with a decimal point, no thousands marks"
+            f"{seen}, which may be a decimal or a thousands mark; write a decimal point and no thousands marks"
         )
     return Marks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,32 @@ def test_trend_test_holds_its_size() -> None:
         upper = np.where(tau > 15, np.inf, lower * 1.3)
         rejected.append(trend_test(lower, upper, level, strata, n_permutations=199, seed=k).p_value <= 0.05)
     assert np.mean(rejected) == pytest.approx(0.05, abs=0.03)
+
+
+def test_trend_test_counts_pairs_as_a_matrix_of_them_would() -> None:
+    rng = np.random.default_rng(3)
+    for n, levels in ((40, 3), (60, 40)):
+        lower = np.round(rng.exponential(3, n), 1)
+        upper = np.where(rng.random(n) < 0.3, lower, lower + np.round(rng.exponential(1, n), 1))
+        upper[rng.random(n) < 0.2] = np.inf
+        level, strata = rng.integers(0, levels, n).astype(float), rng.integers(0, 2, n)
+        later = lower[None, :] >= upper[:, None]
+        order = later.astype(int) - later.T.astype(int)
+        mine = (strata[:, None] == strata[None, :]) & ~np.eye(n, dtype=bool)
+        signs = np.sign(level[None, :] - level[:, None])
+        got = trend_test(lower, upper, level, strata, n_permutations=9)
+        known = int(np.abs(order * mine * (signs != 0)).sum() // 2)
+        assert got.n_pairs == known
+        assert got.concordance == pytest.approx((order * mine * signs).sum() / 2 / known)
+
+
+def test_trend_test_needs_no_matrix_of_pairs() -> None:
+    rng = np.random.default_rng(4)
+    n = 20_000
+    level = rng.integers(0, 3, n).astype(float)
+    lower = np.exp(0.02 * level + rng.normal(size=n))
+    tracemalloc.start()
+    assert trend_test(lower, 1.2 * lower, level, np.zeros(n), n_permutations=19).p_value == 0.05
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6  # the matrix would take 3.2 GB
