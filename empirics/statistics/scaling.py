@@ -32,6 +32,7 @@ from .resampling import (
 )
 from .runs_table import check_runs, column_names, says_something, unit_of
 from .scaling_tests import ScalingTest, cell_of, group_keys, line_design, scaling_tests, unidentified
+from .scatter import ScatterTrend
 from .scaling_text import COLUMNS, scaling_frame, scaling_rows, scaling_summary
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 Slope = Literal["shared", "separate"]
 Resample = Literal["cell", "seed"]
-Method = Literal["profile", "percentile", "bca"]
+Method = Literal["profile", "percentile", "bca", "weighted"]
 Interval = tuple[float, float]
 
 _LONG = 10_000_000
@@ -213,7 +214,9 @@ class ScalingFit:
         Args:
             method: ``"profile"``, the profile likelihood with a small-sample cut-off (exact for uncensored Gaussian
                 scatter), which covers 94 to 97% in simulated sweeps; ``"percentile"`` or ``"bca"``, from the bootstrap,
-                which assumes no shape of the scatter but has few runs in each cell to draw, and covers 90 to 95%.
+                which assumes no shape of the scatter but has few runs in each cell to draw, and covers 90 to 95%;
+                ``"weighted"``, the profile likelihood with scatter that is a power of x, for use where the
+                equal_scatter test rejects: about the estimate `weighted_exponent`.
             confidence: two-sided, between 0 and 1.
 
         Raises:
@@ -225,6 +228,29 @@ class ScalingFit:
         G = len(self.groups)
         ends = [self._coefficient_interval(column, method, confidence) for column in range(G, len(self.beta))]
         return ends[0] if self.slope == "shared" else dict(zip(self.groups, ends, strict=True))
+
+    @cached_property
+    def scatter(self) -> ScatterTrend:
+        """The law with scatter that is a power of x."""
+        return ScatterTrend(self.regression, np.log(self.table["x"].to_numpy()))
+
+    @property
+    def weighted_exponent(self) -> float | dict[Hashable, float]:
+        """The exponent with every run weighted for a scatter that is a power of x."""
+        slopes = self.scatter.weighted.fit().beta[0, len(self.groups) :].tolist()
+        return slopes[0] if self.slope == "shared" else dict(zip(self.groups, slopes, strict=True))
+
+    @property
+    def failures(self) -> list[str]:
+        """The assumptions that a test rejects at 5%, in words, each with its p-value."""
+        words = {
+            "log_linear": "a power law is rejected",
+            "equal_slopes": "the groups' exponents differ" if self.slope == "shared" else "",
+            "equal_scatter": f"the scatter changes with {self.x}",
+            "normal_residuals": "the scatter is not log-normal",
+        }
+        found = [(text, self.tests[name]) for name, text in words.items() if text and name in self.tests]
+        return [f"{text} (p = {t.p_value:.2g})" for text, t in found if t.p_value is not None and t.p_value < 0.05]
 
     @cached_property
     def prefactor_ci(self) -> Interval | dict[Hashable, Interval]:
@@ -327,8 +353,10 @@ class ScalingFit:
     def _coefficient_interval(self, column: int, method: Method, confidence: float) -> Interval:
         if method == "profile":
             return self.regression.profile_interval(column, confidence)
+        if method == "weighted":
+            return self.scatter.weighted.profile_interval(column, confidence)
         if method not in ("percentile", "bca"):
-            raise ValueError(f"method must be 'profile', 'percentile' or 'bca', got {method!r}")
+            raise ValueError(f"method must be 'profile', 'percentile', 'bca' or 'weighted', got {method!r}")
         self._check_bootstrap()
         draws = self.draws[:, column]
         if method == "percentile":

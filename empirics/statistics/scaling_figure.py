@@ -109,6 +109,7 @@ def _spread(x: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
 
 def _title(fit: ScalingFit) -> str:
     counts = f"{fit.n_runs} runs, {fit.n_censored} censored"
+    flags = "".join(f"\n{failure}" for failure in fit.failures if "power law" in failure or "exponents" in failure)
     if isinstance(fit.exponent, dict) or isinstance(fit.ci, dict):
-        return f"separate exponents; {counts}"
-    return f"exponent {fit.exponent:.2f} [{fit.ci[0]:.2f}, {fit.ci[1]:.2f}]; {counts}"
+        return f"separate exponents; {counts}{flags}"
+    return f"exponent {fit.exponent:.2f} [{fit.ci[0]:.2f}, {fit.ci[1]:.2f}]; {counts}{flags}"

@@ -11,6 +11,7 @@ from scipy import stats
 
 from .aft import CensoredRegression
 from .designs import Design
+from .scatter import ScatterTrend
 
 Array = np.ndarray
 
@@ -82,7 +83,7 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
     Returns:
         By name: ``exponent_one`` (every exponent is 1), ``equal_slopes``, ``no_rule_effect`` (groups that differ by
         ``rule`` alone are one; ``no_group_effect`` where the groups have no rule), ``log_linear`` (a free mean in every
-        cell fits no better) and ``normal_residuals``.
+        cell fits no better), ``normal_residuals`` and ``equal_scatter`` (sigma does not change with x).
     """
     _, group = group_keys(table, by)
     log_x = np.log(table["x"].to_numpy())
@@ -106,6 +107,7 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
         tests[f"no_{name}_effect"] = _ratio_test(f"no {name} effect", fitted, reduced)
     tests["log_linear"] = _lack_of_fit(fitted, cell_of(group, log_x))
     tests["normal_residuals"] = normality_test(fitted)
+    tests["equal_scatter"] = scatter_test(ScatterTrend(fitted, log_x))
     return tests
 
 
@@ -133,6 +135,19 @@ def normality_test(regression: CensoredRegression, n_draws: int = 200, seed: int
     p_value = float(stats.cauchy.sf(np.mean(stats.cauchy.isf(p_values))))
     note = "mean Shapiro-Wilk W" + (f" of {_MOST_TESTED} runs at random" if n > _MOST_TESTED else "")
     return ScalingTest(name, float(np.mean([t.statistic for t in tested])), None, p_value, note)
+
+
+def scatter_test(trend: ScatterTrend) -> ScalingTest:
+    """Likelihood-ratio test that sigma is no power of x."""
+    name = "equal scatter at all x"
+    fault = trend.unknown
+    fit = trend.regression.fit()
+    if not fault and float(fit.sigma[0]) <= trend.regression.resolution:
+        fault = "scatter below the evaluation grid"
+    if fault:
+        return ScalingTest(name, None, 1, None, fault)
+    lr, p_value = trend.likelihood_ratio()
+    return ScalingTest(name, lr, 1, p_value, f"F-corrected likelihood ratio; sigma ~ x^{trend.gamma:.2g}")
 
 
 def _ratio_test(name: str, full: CensoredRegression, reduced: CensoredRegression) -> ScalingTest:
