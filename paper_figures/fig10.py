@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..empirics import Run, RunConfig
+from ..empirics.statistics.claim_trends import SETTINGS
 from ..empirics.statistics.claims import claim_memorization_exponent
 from ..empirics.statistics.runs_table import rule_complexity
 from ..empirics.style import COLOURS
@@ -50,7 +51,7 @@ def configs(preset: Preset) -> list[RunConfig]:
 
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    table = onset_table(runs)
+    table = onset_table(runs, fields=tuple(SETTINGS))
     return {"runs": table, "exponents": exponent_table(table), "lines": line_table(table)}
 
 

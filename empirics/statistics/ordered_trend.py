@@ -15,11 +15,13 @@ _LONG = 100_000_000
 
 class TrendTest(NamedTuple):
     """Attributes: concordance in [-1, 1], pairs of runs ordered as the levels less those against, over all ordered
-    pairs; p_value, one-sided, that the onsets rise with the level; n_pairs, the pairs of runs whose order is known."""
+    pairs; p_value, one-sided, that the onsets rise with the level; n_pairs, the pairs of runs whose order is known;
+    p_floor, the smallest p-value that the permutations can give: there p is at most that."""
 
     concordance: float
     p_value: float
     n_pairs: int
+    p_floor: float
 
 
 def trend_test(
@@ -63,7 +65,7 @@ def trend_test(
     if possible == 0:
         raise ValueError("no two runs at different levels have onsets whose order is known")
     p_value = (1 + int((permuted >= observed).sum())) / (n_permutations + 1)
-    return TrendTest(observed / possible, p_value, possible)
+    return TrendTest(observed / possible, p_value, possible, 1 / (n_permutations + 1))
 
 
 def _pairs(code: Array, order: Array, after: Array, n_levels: int) -> tuple[Array, Array]:

@@ -32,8 +32,8 @@ from .resampling import (
 )
 from .runs_table import check_runs, column_names, says_something, unit_of
 from .scaling_tests import ScalingTest, cell_of, group_keys, line_design, scaling_tests, unidentified
-from .scatter import ScatterTrend
 from .scaling_text import COLUMNS, scaling_frame, scaling_rows, scaling_summary
+from .scatter import ScatterTrend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -243,8 +243,10 @@ class ScalingFit:
     @property
     def failures(self) -> list[str]:
         """The assumptions that a test rejects at 5%, in words, each with its p-value."""
+        slopes = self.tests.get("equal_slopes")
+        differ = self.slope == "shared" and slopes is not None and slopes.p_value is not None and slopes.p_value < 0.05
         words = {
-            "log_linear": "a power law is rejected",
+            "log_linear": "one power law for all groups is rejected" if differ else "a power law is rejected",
             "equal_slopes": "the groups' exponents differ" if self.slope == "shared" else "",
             "equal_scatter": f"the scatter changes with {self.x}",
             "normal_residuals": "the scatter is not log-normal",

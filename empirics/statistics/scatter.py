@@ -41,14 +41,14 @@ class ScatterTrend:
             lambda gamma: -self._log_likelihood(float(gamma)),
             bounds=(-_WIDEST, _WIDEST),
             method="bounded",
-            options={"xatol": 1e-3},
+            options={"xatol": 1e-2},
         )
         return float(found.x)
 
     @cached_property
     def weighted(self) -> CensoredRegression:
         """The regression with every run weighted for its scatter; sigma is that at the mean of log x."""
-        return self._scaled(self.gamma)
+        return self.at(self.gamma)
 
     def likelihood_ratio(self) -> tuple[float, float]:
         """Twice the log-likelihood gain over equal scatter, and its p-value as in `CensoredRegression`."""
@@ -66,13 +66,19 @@ class ScatterTrend:
         return ""
 
     def _log_likelihood(self, gamma: float) -> float:
-        value = float(self._scaled(gamma).fit().log_likelihood[0])
+        value = float(self.at(gamma).fit(start=self._start).log_likelihood[0])
         return value - float(np.log(self._ratio(gamma))[self.regression.exact].sum())  # a density of log tau
+
+    @cached_property
+    def _start(self) -> Array:
+        best = self.regression.fit()
+        return np.append(best.beta[0], best.sigma[0])
 
     def _ratio(self, gamma: float) -> Array:
         return np.exp(gamma * (self.log_x - self.log_x.mean()))
 
-    def _scaled(self, gamma: float) -> CensoredRegression:
+    def at(self, gamma: float) -> CensoredRegression:
+        """The regression weighted for a given power."""
         ratio, design = self._ratio(gamma), self.regression.covariates
         parts = Design(design.group, design.n_groups, design.own / ratio[:, None], design.shared / ratio[:, None])
         return CensoredRegression(self.regression.log_lower / ratio, self.regression.log_upper / ratio, parts)

@@ -246,6 +246,11 @@ def test_lack_of_fit_is_seen() -> None:
     df = sweep(np.random.default_rng(8), censored=0.0)
     bent = df.copy()
     bent.loc[bent["n_train"] > 300, ["tau_mem_lower", "tau_mem_upper"]] *= 3
+    fitted = tc.fit_scaling(bent, by="rule", n_boot=0)
+    assert fitted.failures[0].startswith("a power law is rejected (p = ")
+    assert "a power law is rejected (p = " in fitted.plot().get_title()
+    assert "assumptions rejected at 5%: a power law is rejected" in fitted.summary()
+    assert not tc.fit_scaling(df, by="rule", n_boot=0).failures
     assert tc.fit_scaling(df, by="rule", n_boot=0).tests["log_linear"].p_value > 0.05
     assert tc.fit_scaling(bent, by="rule", n_boot=0).tests["log_linear"].p_value < 0.01
 
@@ -328,7 +333,27 @@ def test_text_and_tables() -> None:
     assert fit.to_markdown().count("\n") == 4
     assert r"gpt\_a" in fit.to_latex()
     text = fit.summary()
-    for word in ("60 runs", "profile", "bca", "least squares", "AIC", "McKelvey", "equal slopes", "normal residuals"):
+    for word in (
+        "60 runs",
+        "profile",
+        "bca",
+        "least squares",
+        "AIC",
+        "McKelvey",
+        "equal slopes",
+        "normal residuals",
+        "log tau_mem = log c_group + exponent log n_train + sigma * Normal(0, 1)",
+        "standard deviation of the log",
+        f"{fit.n_censored} censored",
+        "0 earlier than the first",
+        "n_train from 128 to 1024, 4 values; 5 seeds",
+        f"{60 - fit.n_censored - 4} degrees of freedom",
+        "converged; 300 resamples of runs within cells",
+        "equal scatter",
+        "at 5%",
+        "twoclocks ",
+        "CITATION.cff",
+    ):
         assert word in text
     assert 0.5 < fit.pseudo_r2 < 1
     assert np.average(fit.residuals["residual"]) == pytest.approx(0, abs=1e-6)  # the score equation of the intercepts
