@@ -221,7 +221,7 @@ class CensoredRegression:
                 if reach > 1e4 * step:
                     return -math.inf, math.inf
                 there = excess(beta[column] + sign * reach)
-            root = _root(excess, beta[column] + sign * near, here, beta[column] + sign * reach, there, 1e-6 * step)
+            root = _root(excess, beta[column] + sign * near, here, beta[column] + sign * reach, there, 1e-4 * step)
             ends.append(root)
         return float(ends[0]), float(ends[1])
 

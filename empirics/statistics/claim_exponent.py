@@ -88,7 +88,7 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
     error = float(np.sqrt(regression.variances(best.beta[0], float(best.sigma[0]), np.array([column]))[0]))
     t = stats.t(regression.degrees_of_freedom)
     p_value = float(max(t.sf((estimate - bounds[0]) / error), t.sf((bounds[1] - estimate) / error)))
-    spoilt = [name for name in ("equal_slopes", "log_linear") if rejected(fit.tests.get(name))]
+    spoilt = [name for name in ("equal_slopes", "log_linear", "no_curvature") if rejected(fit.tests.get(name))]
     exponents = _separate(df[keep], fit.scatter.gamma if weighted else 0.0)
     notes = []
     if spoilt:
@@ -100,7 +100,12 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
             notes.append(_random_text(between))
         notes.append(_exponents_text(exponents))
     else:
-        notes += [_test_text(fit, "equal_slopes", "equal exponents"), _test_text(fit, "log_linear", "a power law")]
+        for name, what in (
+            ("equal_slopes", "equal exponents"),
+            ("log_linear", "a power law"),
+            ("no_curvature", "no bend"),
+        ):
+            notes.append(_test_text(fit, name, what))
     if weighted:
         notes.append(next(text for text in fit.failures if "scatter changes" in text) + ", intervals weighted")
     outside = _outside(exponents, bounds)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 Array = np.ndarray
 
+N_PERMUTATIONS = 4999
 _LONG = 100_000_000
 """Permutations times runs, beyond which a bar shows how far they are."""
 
@@ -25,7 +26,7 @@ class TrendTest(NamedTuple):
 
 
 def trend_test(
-    lower: Array, upper: Array, level: Array, strata: Array, n_permutations: int = 4999, seed: int = 0
+    lower: Array, upper: Array, level: Array, strata: Array, n_permutations: int | None = None, seed: int = 0
 ) -> TrendTest:
     """Stratified Jonckheere-Terpstra test by permutation (Jonckheere 1954; Gehan 1965 for the scores).
 
@@ -37,12 +38,13 @@ def trend_test(
         lower, upper: ends (n,) of the intervals (lower, upper].
         level: ordered factor (n,).
         strata: label (n,) of the stratum within which runs are compared.
-        n_permutations: the p-value is a multiple of 1 / (n_permutations + 1).
+        n_permutations: `N_PERMUTATIONS` when left out; the p-value is a multiple of 1 / (n_permutations + 1).
         seed: of the permutations.
 
     Raises:
         ValueError: no two runs of one stratum at different levels have ordered onsets.
     """
+    n_permutations = N_PERMUTATIONS if n_permutations is None else n_permutations
     rng = np.random.default_rng(seed)
     observed, possible = 0, 0
     permuted = np.zeros(n_permutations, dtype=np.int64)

@@ -247,6 +247,7 @@ class ScalingFit:
         differ = self.slope == "shared" and slopes is not None and slopes.p_value is not None and slopes.p_value < 0.05
         words = {
             "log_linear": "one power law for all groups is rejected" if differ else "a power law is rejected",
+            "no_curvature": "a power law is rejected for a bend",
             "equal_slopes": "the groups' exponents differ" if self.slope == "shared" else "",
             "equal_scatter": f"the scatter changes with {self.x}",
             "normal_residuals": "the scatter is not log-normal",

@@ -83,7 +83,8 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
     Returns:
         By name: ``exponent_one`` (every exponent is 1), ``equal_slopes``, ``no_rule_effect`` (groups that differ by
         ``rule`` alone are one; ``no_group_effect`` where the groups have no rule), ``log_linear`` (a free mean in every
-        cell fits no better), ``normal_residuals`` and ``equal_scatter`` (sigma does not change with x).
+        cell fits no better), ``no_curvature`` (nor does a bend that all groups share), ``normal_residuals`` and
+        ``equal_scatter`` (sigma does not change with x).
     """
     _, group = group_keys(table, by)
     log_x = np.log(table["x"].to_numpy())
@@ -106,6 +107,7 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
         reduced = model(line_design(merged, log_x, separate))
         tests[f"no_{name}_effect"] = _ratio_test(f"no {name} effect", fitted, reduced)
     tests["log_linear"] = _lack_of_fit(fitted, cell_of(group, log_x))
+    tests["no_curvature"] = _curvature(fitted, group, log_x, separate)
     tests["normal_residuals"] = normality_test(fitted)
     tests["equal_scatter"] = scatter_test(ScatterTrend(fitted, log_x))
     return tests
@@ -174,6 +176,20 @@ def _lack_of_fit(fitted: CensoredRegression, cells: Array) -> ScalingTest:
         return ScalingTest(name, None, df, None, "too few runs in each cell")
     lr, p_value = means.likelihood_ratio(fitted, df)
     return ScalingTest(name, lr, df, p_value, "F-corrected likelihood ratio")
+
+
+def _curvature(fitted: CensoredRegression, group: Array, log_x: Array, separate: bool) -> ScalingTest:
+    """The lines against parabolas of one curvature in log x: sees a smooth bend that `_lack_of_fit` spreads thin."""
+    name = "no curvature"
+    if len(np.unique(log_x[fitted.informative])) < 3:
+        return ScalingTest(name, None, 1, None, "too few values of x")
+    bend = (log_x - log_x.mean()) ** 2
+    ones = np.ones((len(group), 1))
+    own, shared = (
+        (np.column_stack([ones, log_x]), bend[:, None]) if separate else (ones, np.column_stack([log_x, bend]))
+    )
+    bent = CensoredRegression(fitted.log_lower, fitted.log_upper, Design.of(group, own, shared))
+    return _ratio_test(name, bent, fitted)
 
 
 def unidentified(regression: CensoredRegression) -> str:

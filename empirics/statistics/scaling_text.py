@@ -124,7 +124,7 @@ def _advice(fit: ScalingFit) -> list[str]:
     """What to read in place of what an assumption spoils."""
     lines = []
     tests, shared = fit.tests, fit.slope == "shared"
-    if shared and (rejected(tests.get("equal_slopes")) or rejected(tests["log_linear"])):
+    if shared and any(rejected(tests.get(name)) for name in ("equal_slopes", "log_linear", "no_curvature")):
         lines.append("read the exponent as an average: it is no law of every group and x; fit slope='separate' too")
     if rejected(tests["equal_scatter"]):
         lines.append("read the weighted interval: the others take the scatter to be the same at all x")

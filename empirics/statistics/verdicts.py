@@ -85,6 +85,11 @@ def p_text(p_value: float | None, floor: float = 0.0) -> str:
     return f"at most {floor:.2g}" if p_value <= floor else f"{p_value:.2g}"
 
 
+def p_phrase(p_value: float, floor: float = 0.0) -> str:
+    """A p-value in a sentence: "p = 0.03", or "p at most 0.0002" where permutations give no smaller one."""
+    return f"p {p_text(p_value, floor)}" if p_value <= floor else f"p = {p_text(p_value)}"
+
+
 def joined(*notes: str) -> str:
     """Notes in one line, empty ones left out."""
     return "; ".join(filter(None, notes))

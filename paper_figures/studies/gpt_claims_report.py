@@ -29,6 +29,7 @@ from ...empirics import (
 from ...empirics.data import training_set
 from ...empirics.onsets import CLOCKS
 from ...empirics.state_counts import STATES
+from ...empirics.statistics.verdicts import p_phrase
 from ...empirics.style import figure_style, new_figure
 from ...empirics.text_tables import markdown_table
 from ...theory import rule as build_rule
@@ -253,5 +254,5 @@ def _permutation_section(runs: pd.DataFrame) -> str:
     return (
         f"With N shuffled among the runs of each rule, {control.n_permutations} times, the exponent of tau_mem has "
         f"mean {control.shuffled_mean:.3f} and 95% of them lie in [{low:.3f}, {high:.3f}]; as it is, it is "
-        f"{control.exponent:.3f}, p = {control.p_value:g}."
+        f"{control.exponent:.3f}, {p_phrase(control.p_value, 1 / (control.n_permutations + 1))}."
     )
