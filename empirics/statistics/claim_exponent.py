@@ -60,7 +60,8 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
     power law is rejected at 5%. Where either is, the estimate is a random-effects mean over groups, the note has its
     prediction interval and each group's exponent, and the claim cannot be supported. Not supported when the interval
     lies outside the bounds, or some group's own does after Bonferroni's correction; undecided otherwise. Where the
-    scatter changes with N, intervals are weighted for it. A group of (model, rule) that never memorized is left out.
+    scatter changes with N and a power law holds, intervals are weighted for it. A group of (model, rule) that never
+    memorized is left out.
 
     Args:
         df: a runs table.
@@ -80,7 +81,9 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
         fit = fit_scaling(df[keep], "tau_mem", n_boot=0)
     except ValueError as fault:
         return undecided("C4", test, len(table), str(fault))
-    weighted = rejected(fit.tests["equal_scatter"])
+    spoilt = [name for name in ("equal_slopes", "log_linear", "no_curvature") if rejected(fit.tests.get(name))]
+    uneven = rejected(fit.tests["equal_scatter"])
+    weighted = uneven and not {"log_linear", "no_curvature"} & set(spoilt)  # of a bend, an average over all N is asked
     regression = fit.scatter.weighted if weighted else fit.regression
     column = len(fit.groups)
     best = regression.fit()
@@ -88,7 +91,6 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
     error = float(np.sqrt(regression.variances(best.beta[0], float(best.sigma[0]), np.array([column]))[0]))
     t = stats.t(regression.degrees_of_freedom)
     p_value = float(max(t.sf((estimate - bounds[0]) / error), t.sf((bounds[1] - estimate) / error)))
-    spoilt = [name for name in ("equal_slopes", "log_linear", "no_curvature") if rejected(fit.tests.get(name))]
     exponents = _separate(df[keep], fit.scatter.gamma if weighted else 0.0)
     notes = []
     if spoilt:
@@ -106,8 +108,8 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
             ("no_curvature", "no bend"),
         ):
             notes.append(_test_text(fit, name, what))
-    if weighted:
-        notes.append(next(text for text in fit.failures if "scatter changes" in text) + ", intervals weighted")
+    if uneven:
+        notes.append(next(text for text in fit.failures if "scatter changes" in text) + ", weighted" * weighted)
     outside = _outside(exponents, bounds)
     if outside:
         notes.append(f"outside the bounds after Bonferroni's correction: {', '.join(outside)}")

@@ -232,7 +232,8 @@ class ScalingFit:
     @cached_property
     def scatter(self) -> ScatterTrend:
         """The law with scatter that is a power of x."""
-        return ScatterTrend(self.regression, np.log(self.table["x"].to_numpy()))
+        x = self.table["x"].to_numpy()
+        return ScatterTrend(self.regression, np.log(x), cell_of(self.group, x))
 
     @property
     def weighted_exponent(self) -> float | dict[Hashable, float]:

@@ -109,7 +109,7 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
     tests["log_linear"] = _lack_of_fit(fitted, cell_of(group, log_x))
     tests["no_curvature"] = _curvature(fitted, group, log_x, separate)
     tests["normal_residuals"] = normality_test(fitted)
-    tests["equal_scatter"] = scatter_test(ScatterTrend(fitted, log_x))
+    tests["equal_scatter"] = scatter_test(ScatterTrend(fitted, log_x, cell_of(group, log_x)))
     return tests
 
 
@@ -140,13 +140,9 @@ def normality_test(regression: CensoredRegression, n_draws: int = 200, seed: int
 
 
 def scatter_test(trend: ScatterTrend) -> ScalingTest:
-    """Likelihood-ratio test that sigma is no power of x."""
+    """Likelihood-ratio test that the scatter within cells is no power of x."""
     name = "equal scatter at all x"
-    fault = trend.unknown
-    fit = trend.regression.fit()
-    if not fault and float(fit.sigma[0]) <= trend.regression.resolution:
-        fault = "scatter below the evaluation grid"
-    if fault:
+    if fault := trend.unknown:
         return ScalingTest(name, None, 1, None, fault)
     lr, p_value = trend.likelihood_ratio()
     return ScalingTest(name, lr, 1, p_value, f"F-corrected likelihood ratio; sigma ~ x^{trend.gamma:.2g}")

@@ -190,10 +190,16 @@ def answer_of(verdicts: Iterable[ClaimVerdict | str]) -> Word:
 
 
 def estimate_text(verdict: ClaimVerdict) -> str:
-    """The estimate of a claim with its interval, or why there is none."""
+    """The estimate of a claim with its interval, or why there is none; and whether its law is rejected (C4)."""
     if verdict.estimate is None or verdict.ci is None:
         return f"undecided ({verdict.note or 'no data'})"
-    return f"{verdict.estimate:.2f} [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]"
+    text = f"{verdict.estimate:.2f} [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]"
+    return f"{text} (an average: its power law is rejected)" if law_rejected(verdict) else text
+
+
+def law_rejected(verdict: ClaimVerdict) -> bool:
+    """Whether C4 rests on a power law, or an exponent common to all groups, that a test rejects."""
+    return verdict.note.startswith("cannot be supported")
 
 
 def _regression(rows: pd.DataFrame, onset: str, design: np.ndarray) -> CensoredRegression:

@@ -78,7 +78,8 @@ def write_report(results: Path) -> None:
     with figure_style():
         figure, axes = new_figure(1, 1, 6.4, 4.6)
         fit.plot(axes[0][0])
-        axes[0][0].set_title("gpt-nano, parity on 6x6 grids, 3 seeds a point")
+        flags = "".join(f"\n{failure}" for failure in fit.failures if "law" in failure or "exponents" in failure)
+        axes[0][0].set_title(f"gpt-nano, parity on 6x6 grids, 3 seeds a point{flags}")
         figure.savefig(results / "scaling.png")
 
 

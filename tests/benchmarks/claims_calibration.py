@@ -207,10 +207,12 @@ def report(results: dict[str, Any]) -> str:
         f"{results['seconds']:.0f} s of one core's time ({results['versions']}). "
         f"The Monte Carlo standard error of a share of 0.05 is {error:.3f}.",
         "",
-        "A sweep: G = 2, 3, 4, 6 on 6x6 grids, five N from 64 to 1024, three seeds, scatter 0.2 in log tau, evaluations "
-        "at steps of ratio 1.2, unless the row says otherwise. Verdicts are each claim's own, before Holm's correction "
-        'for the claims of a table, which only takes back; the row "all" is the corrected table. Trend tests take '
-        f"{N_PERMUTATIONS} permutations.",
+        "A sweep: G = 2, 3, 4, 6 on 6x6 grids, five N from 64 to 1024, three seeds, scatter 0.2 in log tau, "
+        "evaluations at steps of ratio 1.2, unless the row says otherwise. Verdicts are each claim's own, before "
+        "Holm's "
+        'correction for the claims of a table, which only takes back; the row "all" is the corrected table.',
+        "",
+        f"Trend tests take {N_PERMUTATIONS} permutations.",
         "",
     ]
     titles = {False: "Where the claim is false: at most 0.05 supported", True: "Where it is true: power"}

@@ -294,22 +294,26 @@ def test_scatter_that_grows_with_n_is_seen_and_weighted() -> None:
 def test_scatter_of_exact_onsets_is_weighted_least_squares() -> None:
     """With the power known, the law is linear regression with known relative standard deviations."""
     rng = np.random.default_rng(5)
-    log_x = np.tile(np.log([64.0, 256.0, 1024.0]), 40)
-    y = 1 + log_x + 0.2 * np.exp(0.5 * (log_x - log_x.mean())) * rng.normal(size=120)
-    trend = ScatterTrend(CensoredRegression(y, y, np.column_stack([np.ones(120), log_x])), log_x)
-    ratio = np.exp(0.5 * (log_x - log_x.mean()))
-    wanted = sm.WLS(y, sm.add_constant(log_x), weights=1 / ratio**2).fit()
-    found = trend.at(0.5).fit()
-    assert found.beta[0] == pytest.approx(wanted.params, rel=1e-8)
+    cells = np.tile(np.arange(3), 40)
+    log_x = np.log([64.0, 256.0, 1024.0])[cells]
+    z = log_x - log_x.mean()
+    y = 1 + log_x + 0.1 * z**2 + 0.2 * np.exp(0.5 * z) * rng.normal(size=120)
+    trend = ScatterTrend(CensoredRegression(y, y, np.column_stack([np.ones(120), log_x])), log_x, cells)
+    wanted = sm.WLS(y, sm.add_constant(log_x), weights=np.exp(-z)).fit()
+    assert trend.at(0.5).fit().beta[0] == pytest.approx(wanted.params, rel=1e-8)
     assert trend.at(0.5).profile_interval(1) == pytest.approx(wanted.conf_int()[1], rel=1e-5)
     lr, p_value = trend.likelihood_ratio()
-    values = [
-        sm.WLS(y, sm.add_constant(log_x), weights=np.exp(-2 * g * (log_x - log_x.mean()))).fit().llf
-        for g in (0.0, trend.gamma)
-    ]
+    means = np.eye(3)[cells]  # the bend is no scatter
+    values = [sm.WLS(y, means, weights=np.exp(-2 * gamma * z)).fit().llf for gamma in (0.0, trend.gamma)]
     assert lr == pytest.approx(2 * (values[1] - values[0]), rel=1e-6)
     assert p_value < 1e-6
     assert trend.gamma == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_bend_is_not_taken_for_scatter() -> None:
+    fit = tc.fit_scaling(bent((1.0,) * 4, 0.3), n_boot=0)
+    assert fit.tests["no_curvature"].p_value < 1e-6
+    assert fit.tests["equal_scatter"].p_value > 0.05
 
 
 def test_random_effects_against_their_formulas() -> None:
