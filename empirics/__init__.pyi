@@ -56,8 +56,8 @@ from .statistics.controls import permutation_control as permutation_control
 from .statistics.ngram_control import ngram_control as ngram_control
 from .statistics.onset_bootstrap import OnsetBootstrap as OnsetBootstrap
 from .statistics.onset_bootstrap import onset_bootstrap as onset_bootstrap
+from .statistics.runs_file import read_runs_csv as read_runs_csv
 from .statistics.runs_table import clocks_by_cell as clocks_by_cell
-from .statistics.runs_table import read_runs_csv as read_runs_csv
 from .statistics.scaling import LeastSquares as LeastSquares
 from .statistics.scaling import ScalingFit as ScalingFit
 from .statistics.scaling import fit_scaling as fit_scaling

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..theory import Encoding, NullOfCopying, Rule
+from ..theory.arguments import whole_number
 from ..theory.encodings import default_encoding
 from .evaluation import Evaluator
 from .families import Generations
@@ -65,9 +66,7 @@ class Clocks:
     ) -> None:
         if stop not in STOP_RULES:
             raise ValueError(f"stop must be one of {', '.join(STOP_RULES)}, got {stop!r}")
-        if isinstance(patience, bool) or int(patience) != patience or patience < 1:
-            raise ValueError(f"patience must be a whole number of at least 1 evaluation, got {patience!r}")
-        self.rule, self.stop, self.patience = rule, stop, int(patience)
+        self.rule, self.stop, self.patience = rule, stop, whole_number("patience", patience, least=1)
         self.encoding = encoding or default_encoding(rule.shape, rule.alphabet)
         self.evaluator = Evaluator(rule, train)
         self._rows: list[dict[str, float]] = []

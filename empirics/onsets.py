@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..theory.arguments import probability, real_number, whole_number
 from .criteria import CRITERIA, Criterion, Measured, find_criterion
 
 CLOCKS = ("tau_rule", "tau_mem")
@@ -49,10 +50,11 @@ def detect_onset(
         The onset. A last run of evaluations too short for `patience` is left undecided: censored from before it began.
 
     Raises:
-        ValueError: no evaluations, lengths that differ, steps that do not increase, or patience below 1.
+        ValueError: no evaluations, lengths that differ, steps that do not increase, a threshold that is no number, or
+            patience that is no whole number or below 1.
     """
     at = check_steps(steps)
-    met = np.asarray(values, dtype=float) >= threshold
+    met = np.asarray(values, dtype=float) >= real_number("threshold", threshold)
     if at.shape != met.shape:
         raise ValueError(f"steps and values must be equally long lists, got shapes {at.shape} and {met.shape}")
     return _as_onset(*first_lasting(at, met, patience))
@@ -72,9 +74,9 @@ def find_onsets(
 
     Args:
         metrics: one row an evaluation, as `Run.metrics`: step, and the columns that the criteria read.
-        chance: sample-level chance memorization.
+        chance: sample-level chance memorization, in 0..1.
         alphabet: Q, the number of symbols.
-        criteria: names from `CRITERIA`.
+        criteria: names from `CRITERIA`, or one of them.
         patience: evaluations in a row that must meet a criterion; by default the criterion's own.
         ema_halflife: smooth the ratios over evaluations first, see `ema`; 0 is off. The interval (lower, upper] is then
             that of the smoothed curve, which comes late. P-values are left as they are: counts of different evaluations
@@ -88,15 +90,21 @@ def find_onsets(
         An onset for each name, in training steps.
 
     Raises:
-        ValueError: an unknown criterion, a missing column, no evaluations, steps that do not increase, patience below
-            1, or a negative half-life.
+        ValueError: an unknown criterion, a column that is missing, there twice or holds other values than numbers in
+            0..1, chance outside 0..1, no evaluations, steps that do not increase, patience or alphabet that are no
+            whole numbers or below 1, or a negative half-life.
     """
-    chosen = [find_criterion(name) for name in criteria]
+    chosen = [find_criterion(name) for name in ((criteria,) if isinstance(criteria, str) else criteria)]
+    chance, alphabet = probability("chance", chance), whole_number("alphabet", alphabet, 1)
     needed = ("step", *dict.fromkeys(column for criterion in chosen for column in criterion.columns))
-    if missing := [column for column in needed if column not in metrics.columns]:
-        raise ValueError(f"the metrics have no column {missing[0]!r}; they have {', '.join(metrics.columns) or 'none'}")
+    if not isinstance(metrics, pd.DataFrame):
+        raise ValueError(f"the metrics are a pandas DataFrame, got {type(metrics).__name__}")
+    for column in needed:
+        if (times := list(metrics.columns).count(column)) != 1:
+            fault = f"{times} columns {column!r}; keep one" if times else f"no column {column!r}"
+            raise ValueError(f"the metrics have {fault}; they have {', '.join(map(str, metrics.columns)) or 'none'}")
     steps = check_steps(metrics["step"].to_numpy())
-    measured = smoothed({column: metrics[column].to_numpy(float) for column in needed[1:]}, ema_halflife)
+    measured = smoothed({column: _ratios(metrics[column]) for column in needed[1:]}, ema_halflife)
     levels = (chance, alphabet, patience, null, n_generated)
     return {c.name: _as_onset(*locate(c, steps, measured, *levels)) for c in chosen}
 
@@ -132,7 +140,7 @@ def ema(values: np.ndarray, halflife: float) -> np.ndarray:
     Raises:
         ValueError: a half-life that is negative or not finite.
     """
-    if not 0 <= halflife < math.inf:
+    if not 0 <= real_number("ema_halflife", halflife) < math.inf:
         raise ValueError(f"ema_halflife must be a finite number of evaluations, at least 0 (off), got {halflife}")
     values = np.asarray(values, dtype=float)
     if halflife == 0:
@@ -155,13 +163,16 @@ def check_steps(steps: Sequence[float] | np.ndarray) -> np.ndarray:
     """Steps of evaluations as float64 (E,).
 
     Raises:
-        ValueError: none, negative ones, or steps that do not strictly increase.
+        ValueError: none, dates, infinite or negative ones, or steps that do not strictly increase.
     """
-    at = np.asarray(steps, dtype=float)
+    given = np.asarray(steps)
+    if given.dtype.kind in "Mm":
+        raise ValueError("steps must be numbers, such as training steps, got dates")
+    at = given.astype(float)
     if at.ndim != 1 or len(at) == 0:
         raise ValueError(f"steps and values must be equally long lists, not empty, got steps of shape {at.shape}")
-    if not (np.diff(at) > 0).all() or not at[0] >= 0:
-        raise ValueError("steps must be non-negative and strictly increasing")
+    if not (np.diff(at) > 0).all() or not at[0] >= 0 or not np.isfinite(at[-1]):
+        raise ValueError("steps must be finite, non-negative and strictly increasing")
     return at
 
 
@@ -203,10 +214,9 @@ def first_lasting(steps: np.ndarray, met: np.ndarray, patience: int) -> tuple[np
         none, the last evaluation before a run of `met` that reaches the end too short.
 
     Raises:
-        ValueError: patience below 1.
+        ValueError: patience that is no whole number, or below 1.
     """
-    if patience < 1:
-        raise ValueError(f"patience must be at least 1, got {patience}")
+    patience = whole_number("patience", patience, 1)
     E = len(steps)
     lasting = np.zeros_like(met)
     starts = max(E - patience + 1, 0)
@@ -218,6 +228,18 @@ def first_lasting(steps: np.ndarray, met: np.ndarray, patience: int) -> tuple[np
     before = np.where(found, first, E - unfinished) - 1
     step = np.where(found, steps[first], np.inf)
     return step, np.where(before >= 0, steps[before], 0.0)
+
+
+def _ratios(values: pd.Series) -> np.ndarray:
+    """Ratios or p-values as float64 (E,); NaN where none was measured."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    outside = (numbers < 0) | (numbers > 1) | (np.isnan(numbers) & values.notna().to_numpy())
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(
+            f"row {row}: {values.name} is {values.iloc[row]}; it must lie in 0..1 (divide percentages by 100)"
+        )
+    return numbers
 
 
 def _as_onset(step: np.ndarray, lower: np.ndarray) -> Onset:

@@ -144,7 +144,8 @@ def _claim(claim: ClaimVerdict) -> str:
         level = 90 if claim.claim == "C3" else 95
         numbers.append(f"{claim.estimate:.3g} [{claim.ci[0]:.3g}, {claim.ci[1]:.3g}], {level}% interval")
     if claim.p_value is not None:
-        numbers.append(_p_text(claim.p_value))
+        at_most = claim.p_value <= claim.p_floor
+        numbers.append(_p_text(claim.p_value).replace("=", "&le;") if at_most else _p_text(claim.p_value))
     numbers.append(f"{claim.n_runs:,} runs")
     body = f'<p class="statement">{_statement(claim.statement)}</p><p class="numbers">{"; ".join(numbers)}</p>'
     body += "".join(f'<p class="note">{_text(text)}</p>' for text in (claim.note, claim.test) if text)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ...theory.arguments import probability, whole_number
 from ..criteria import find_criterion
 from ..onsets import Onset, check_steps, locate, smoothed
 from ..state_counts import check_counts, ratios
+from .resampling import MOST_RESAMPLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +70,13 @@ def onset_bootstrap(
         null: the null of copying, for tau_mem; by default chance.
 
     Raises:
-        ValueError: an unknown criterion, a table that does not hold counts, steps that do not increase, n_boot below 1,
-            confidence outside (0, 1).
+        ValueError: an unknown criterion, a table that does not hold counts, steps that do not increase, chance outside
+            0..1, confidence outside (0, 1), or n_boot, seed, alphabet or patience that are no whole numbers or below
+            their least.
     """
     rule = find_criterion(criterion)
-    if n_boot < 1:
-        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
+    n_boot, seed = whole_number("n_boot", n_boot, 1, MOST_RESAMPLES), whole_number("seed", seed)
+    chance, alphabet = probability("chance", chance), whole_number("alphabet", alphabet, 1)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     observed = check_counts(counts)

@@ -31,6 +31,7 @@ from ...empirics.data import training_set
 from ...empirics.onsets import CLOCKS
 from ...empirics.state_counts import STATES
 from ...empirics.statistics.runs_table import onset_names
+from ...empirics.statistics.verdicts import p_phrase
 from ...empirics.style import figure_style, new_figure
 from ...empirics.text_tables import markdown_table
 from ...theory import rule as build_rule
@@ -79,7 +80,8 @@ def write_report(results: Path) -> None:
     with figure_style():
         figure, axes = new_figure(1, 1, 6.4, 4.6)
         fit.plot(axes[0][0])
-        axes[0][0].set_title("gpt-nano, parity on 6x6 grids, 3 seeds a point")
+        flags = "".join(f"\n{failure}" for failure in fit.failures if "law" in failure or "exponents" in failure)
+        axes[0][0].set_title(f"gpt-nano, parity on 6x6 grids, 3 seeds a point{flags}")
         figure.savefig(results / "scaling.png")
 
 
@@ -262,5 +264,5 @@ def _permutation_section(runs: pd.DataFrame) -> str:
     return (
         f"With N shuffled among the runs of each rule, {control.n_permutations} times, the exponent of tau_mem has "
         f"mean {control.shuffled_mean:.3f} and 95% of them lie in [{low:.3f}, {high:.3f}]; as it is, it is "
-        f"{control.exponent:.3f}, p = {control.p_value:g}."
+        f"{control.exponent:.3f}, {p_phrase(control.p_value, 1 / (control.n_permutations + 1))}."
     )

@@ -110,7 +110,8 @@ def test_the_page_says_what_was_found_and_what_was_left_out(sweep, report):
     verdicts = re.findall(r'class="verdict [\w-]+">([\w ]+)<', html)
     assert verdicts == [claim.verdict for claim in finding.claims] + ["not tested"] * 3
     by_name = {claim.claim: claim for claim in finding.claims}
-    assert by_name["C1"].verdict == "supported"
+    assert by_name["C1"].verdict == "undecided"
+    assert "one contrast" in by_name["C1"].note  # two group sizes
     assert by_name["C2"].verdict == "undecided"
     assert by_name["C4"].verdict == "supported"
     expected = tc.fit_scaling(finding.runs, "tau_mem", n_boot=0)
