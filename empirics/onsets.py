@@ -36,7 +36,10 @@ class Onset:
 
 
 def detect_onset(
-    steps: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray, threshold: float, patience: int = 1
+    steps: Sequence[float] | np.ndarray | pd.Series,
+    values: Sequence[float] | np.ndarray | pd.Series,
+    threshold: float,
+    patience: int = 1,
 ) -> Onset:
     """The first evaluation at which values reach a threshold and stay there for `patience` evaluations.
 
@@ -159,7 +162,7 @@ def ema(values: np.ndarray, halflife: float) -> np.ndarray:
 # What follows serves many resamples at once: arrays (..., E) over evaluations.
 
 
-def check_steps(steps: Sequence[float] | np.ndarray) -> np.ndarray:
+def check_steps(steps: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     """Steps of evaluations as float64 (E,).
 
     Raises:

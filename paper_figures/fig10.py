@@ -152,4 +152,4 @@ def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict, flagged: se
     ax.set_yticks(range(len(labels)), labels, fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(left, right)
-    ax.set_xlabel("exponent" + ("\n* open: one power law for all G is rejected" if flagged else ""))
+    ax.set_xlabel("exponent" + ("\n* open: one law for\nall G is rejected" if flagged else ""))

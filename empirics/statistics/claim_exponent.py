@@ -169,9 +169,9 @@ def _random_text(effects: RandomEffects) -> str:
 def _exponents_text(exponents: pd.DataFrame) -> str:
     if exponents.empty:
         return ""
-    first = exponents.head(12)
-    values = zip(first["group"], first["exponent"], np.sqrt(first["variance"]), strict=True)
-    shown = [f"{group} {exponent:.2f} +- {error:.2f}" for group, exponent, error in values]
+    errors = np.sqrt(exponents["variance"].to_numpy(float))
+    each = zip(exponents["group"], exponents["exponent"], errors, strict=True)
+    shown = [f"{group} {exponent:.2f} +- {error:.2f}" for group, exponent, error in each][:12]
     return "exponents with standard errors: " + ", ".join(shown) + (", ..." if len(exponents) > 12 else "")
 
 

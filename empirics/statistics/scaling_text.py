@@ -126,7 +126,7 @@ def _advice(fit: ScalingFit) -> list[str]:
     tests, shared = fit.tests, fit.slope == "shared"
     if shared and any(rejected(tests.get(name)) for name in ("equal_slopes", "log_linear", "no_curvature")):
         lines.append("read the exponent as an average: it is no law of every group and x; fit slope='separate' too")
-    if rejected(tests["equal_scatter"]):
+    if rejected(tests["equal_scatter"]) and not any(rejected(tests[name]) for name in ("log_linear", "no_curvature")):
         lines.append("read the weighted interval: the others take the scatter to be the same at all x")
     if rejected(tests["normal_residuals"]):
         lines.append("read the bootstrap intervals: the others take the scatter to be log-normal")

@@ -112,7 +112,7 @@ def _conclusion(found: dict[tuple[str, str], ClaimVerdict]) -> str:
         word = "closer together" if closer else "further apart"
         parts.append(
             f"in {model} the rules are {word} on {large} grids than on {small} ({_ratio(other)}, {_ratio(one)}"
-            f"{'' if apart else '; the intervals overlap, so this is not proven'})"
+            f"{'' if apart else ', though the intervals overlap'})"
         )
     return "Between the grids: " + "; ".join(parts) + "."
 

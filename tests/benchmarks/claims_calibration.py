@@ -209,8 +209,7 @@ def report(results: dict[str, Any]) -> str:
         "",
         "A sweep: G = 2, 3, 4, 6 on 6x6 grids, five N from 64 to 1024, three seeds, scatter 0.2 in log tau, "
         "evaluations at steps of ratio 1.2, unless the row says otherwise. Verdicts are each claim's own, before "
-        "Holm's "
-        'correction for the claims of a table, which only takes back; the row "all" is the corrected table.',
+        "Holm's correction for the claims of a table, which only takes back; the row `all` is the corrected table.",
         "",
         f"Trend tests take {N_PERMUTATIONS} permutations.",
         "",
