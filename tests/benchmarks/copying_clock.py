@@ -191,11 +191,13 @@ def report(results: dict) -> str:
         "",
         f"True exponent 1, {results['sweeps']} sweeps a row, {len(LARGE)} values of N, {SEEDS} seeds. `tau_mem` asks "
         f"for {EXCESS:g} of what is left to 1 above the null of copying, two evaluations in a row; `chance` is the "
-        "former criterion, `tau_mem_chance`: significantly above chance, by 0.01.",
+        "former criterion, `tau_mem_chance`: significantly above chance, by 0.01. Memorization rises from what stands "
+        "under `before copying`; the null of copying is that of the pairs, always. `fewest` is the number of "
+        "generations from which on the threshold of every run is significant; `tc.train` warns of fewer.",
         "",
-        "| valid grids | N | generations | slope | before copying | exponent, chance | coverage | exponent, tau_mem | "
-        "coverage |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| valid grids | N | generations | fewest | slope | before copying | exponent, chance | coverage | "
+        "exponent, tau_mem | coverage |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["fits"]:
         cells = [row["support"], row["sizes"], row["n_eval"], row["fewest"], f"{row['slope']:g}", row["before"]]
