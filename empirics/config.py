@@ -62,7 +62,7 @@ class RunConfig:
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied"] = "never"
-    """end the run once tau_rule, tau_mem or both are known; or, copied, once tau_rule is known and memorization has been
+    """end the run once tau_rule, tau_mem or both are known; or, copied, once both are known and memorization has been
     at least 0.3 at two evaluations in a row, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""

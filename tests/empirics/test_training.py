@@ -11,6 +11,7 @@ import time
 import warnings
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from twoclocks.empirics import training
 from twoclocks.empirics.clocks import plot_clocks
 from twoclocks.empirics.config import QUICK
 from twoclocks.empirics.objectives import loss_floors
+from twoclocks.empirics.onsets import clock_onsets
 from twoclocks.empirics.runs.files import DamagedFile
 
 TINY = tc.RunConfig(
@@ -251,6 +253,15 @@ def test_stop_when_the_clocks_are_known(tmp_path):
     assert run.status == "stopped"
     assert not run.onsets["tau_rule"].censored
     assert run.metrics["step"].iloc[-1] == run.onsets["tau_rule"].upper
+
+
+def test_a_run_stops_as_copied_once_the_null_is_passed_too():
+    """Where the null is 0.3, memorization of 0.35 is well below what tau_mem asks for."""
+    metrics = pd.DataFrame({"step": [1, 2, 3, 4], "rule_accuracy": [1.0] * 4, "memorization": [0.0, 0.35, 0.35, 0.36]})
+    low, high = (clock_onsets(metrics, 0.0, null=null) for null in (0.05, 0.3))
+    assert training._may_stop("copied", metrics, low)
+    assert not training._may_stop("copied", metrics, high)
+    assert not training._may_stop("copied", metrics[:2], clock_onsets(metrics[:2], 0.0, null=0.05))
 
 
 @pytest.mark.parametrize(
