@@ -118,6 +118,8 @@ def fits(scenario: Scenario, n_sweeps: int, seed: int) -> dict[str, float | int 
     log_x = np.log(np.repeat(scenario.sizes, SEEDS))
     design = np.column_stack([np.ones_like(log_x), log_x])
     row: dict[str, float | int | str] = {**asdict(scenario), "sizes": f"{scenario.sizes[0]} to {scenario.sizes[-1]}"}
+    nulls = [levels(scenario.support, n_train, seed)[1] for n_train in scenario.sizes for seed in range(SEEDS)]
+    row["fewest"] = max(map(fewest_generations, nulls))
     for name, (lower, upper) in sweeps.items():
         found = []
         for k in range(n_sweeps):
@@ -189,14 +191,16 @@ def report(results: dict) -> str:
         "",
         f"True exponent 1, {results['sweeps']} sweeps a row, {len(LARGE)} values of N, {SEEDS} seeds. `tau_mem` asks "
         f"for {EXCESS:g} of what is left to 1 above the null of copying, two evaluations in a row; `chance` is the "
-        "former criterion, `tau_mem_chance`: significantly above chance, by 0.01.",
+        "former criterion, `tau_mem_chance`: significantly above chance, by 0.01. Memorization rises from what stands "
+        "under `before copying`; the null of copying is that of the pairs, always. `fewest` is the number of "
+        "generations from which on the threshold of every run is significant; `tc.train` warns of fewer.",
         "",
-        "| valid grids | N | generations | slope | before copying | exponent, chance | coverage | exponent, tau_mem | "
-        "coverage |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| valid grids | N | generations | fewest | slope | before copying | exponent, chance | coverage | "
+        "exponent, tau_mem | coverage |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["fits"]:
-        cells = [row["support"], row["sizes"], row["n_eval"], f"{row['slope']:g}", row["before"]]
+        cells = [row["support"], row["sizes"], row["n_eval"], row["fewest"], f"{row['slope']:g}", row["before"]]
         for name in BOTH:
             cells += [f"{row[f'exponent_{name}']:.3f}", f"{row[f'coverage_{name}']:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
