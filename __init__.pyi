@@ -57,6 +57,7 @@ from .empirics import prefix_completions as prefix_completions
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws
+from .empirics import references as references
 from .empirics import register_preset as register_preset
 from .empirics import return_fractions as return_fractions
 from .empirics import score_planes as score_planes
@@ -69,10 +70,14 @@ from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
 from .theory import CubeLaw as CubeLaw
+from .theory import Density as Density
 from .theory import Derivation as Derivation
+from .theory import EmpiricalDensity as EmpiricalDensity
 from .theory import EmpiricalLaw as EmpiricalLaw
 from .theory import Encoding as Encoding
 from .theory import Family as Family
+from .theory import GaussianDensity as GaussianDensity
+from .theory import GaussianMixture as GaussianMixture
 from .theory import Law as Law
 from .theory import LayeredAutomaton as LayeredAutomaton
 from .theory import NGramLaw as NGramLaw

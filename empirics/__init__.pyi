@@ -1,5 +1,6 @@
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
+from .comparison.data_references import references as references
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .encodings import Encoding, default_encoding
 from .law import Law
+
+if TYPE_CHECKING:
+    from .density import Density
 
 
 class OptimalDenoiser:
@@ -18,12 +22,19 @@ class OptimalDenoiser:
     under `law.marginals(h)`. It is called like any EDM network, ``D(y, sigma)``.
 
     Args:
-        law: a `Rule` (population optimum), an `EmpiricalLaw` (memorizing optimum), or any other `Law`.
-        encoding: how symbols become images; by default pm1 for two symbols, onehot above.
+        law: a `Rule` (population optimum), an `EmpiricalLaw` (memorizing optimum), or any other `Law`; or a density,
+            `EmpiricalDensity`, `GaussianDensity`, `GaussianMixture`: then x are numbers, y = x + sigma * noise.
+        encoding: how symbols become images; by default pm1 for two symbols, onehot above. None for a density.
 
     Raises:
         ValueError: an encoding of another alphabet or number of cells.
     """
+
+    def __new__(cls, law: Law | Density, encoding: Encoding | None = None) -> OptimalDenoiser:
+        """Of a density, the `DensityDenoiser`, which answers all the same questions."""
+        from .density import Density, DensityDenoiser
+
+        return super().__new__(DensityDenoiser if isinstance(law, Density) else cls)
 
     def __init__(self, law: Law, encoding: Encoding | None = None) -> None:
         encoding = encoding or default_encoding(law.shape, law.alphabet)
