@@ -8,6 +8,7 @@ from .empirics import Clocks as Clocks
 from .empirics import CondensationCheck as CondensationCheck
 from .empirics import Criterion as Criterion
 from .empirics import Diversity as Diversity
+from .empirics import Memorization as Memorization
 from .empirics import Onset as Onset
 from .empirics import OnsetBootstrap as OnsetBootstrap
 from .empirics import PermutationControl as PermutationControl

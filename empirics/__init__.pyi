@@ -17,6 +17,8 @@ from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
 from .families import build_model as build_model
+from .memorization import Memorization as Memorization
+from .memorization import MemorizationResult as MemorizationResult
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
