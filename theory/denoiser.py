@@ -36,7 +36,8 @@ class OptimalDenoiser:
 
         return super().__new__(DensityDenoiser if isinstance(law, Density) else cls)
 
-    def __init__(self, law: Law, encoding: Encoding | None = None) -> None:
+    def __init__(self, law: Law | Density, encoding: Encoding | None = None) -> None:
+        assert isinstance(law, Law)  # a density has become a DensityDenoiser
         encoding = encoding or default_encoding(law.shape, law.alphabet)
         if encoding.alphabet != law.alphabet or encoding.dim != law.dim:
             raise ValueError(f"{encoding} does not fit a law of {law.dim} cells and {law.alphabet} symbols")
