@@ -28,6 +28,7 @@ from .empirics import clocks_by_cell as clocks_by_cell
 from .empirics import compare_denoisers as compare_denoisers
 from .empirics import compare_next_token as compare_next_token
 from .empirics import compare_over_training as compare_over_training
+from .empirics import compare_with_data as compare_with_data
 from .empirics import comparison_splits as comparison_splits
 from .empirics import condensation_check as condensation_check
 from .empirics import coordinate_onsets as coordinate_onsets
@@ -55,6 +56,7 @@ from .empirics import open_executor as open_executor
 from .empirics import permutation_control as permutation_control
 from .empirics import plot_comparison as plot_comparison
 from .empirics import prefix_completions as prefix_completions
+from .empirics import read_data as read_data
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws

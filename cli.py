@@ -215,23 +215,39 @@ class ReportCommand:
 
 @dataclasses.dataclass(frozen=True)
 class CompareCommand:
-    """Compare what a run has learned with the exact optima, at each checkpoint."""
+    """Compare what a run, or a network of yours, has learned with the exact optima."""
 
-    run: tyro.conf.Positional[Path]
-    """folder of a run"""
+    run: tyro.conf.Positional[Path | None] = None
+    """folder of a run, which is compared at each checkpoint; leave it out with --data"""
     out: Path | None = None
-    """folder for comparison.csv and comparison.png; by default RUN/comparison"""
+    """folder for comparison.csv and, of a run, comparison.png; by default RUN/comparison, or comparison with --data"""
     n_samples: int = 128
     """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
     Sudoku takes seconds a sample: choose few"""
     sigmas: tuple[float, ...] = ()
     """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
-    codes"""
+    codes; with --data, 9 from 0.05 to 12.8 standard deviations of the data"""
+    data: str | None = None
+    """what your network was trained on: a file .npy or .npz of floats or bytes (N, ...), or digits"""
+    net: str | None = None
+    """with --data: module:function, where function() returns net(y, sigma)"""
+    held_out: str | None = None
+    """with --data: samples of the same source that the network has not seen, in such a file"""
+    references: tuple[str, ...] = ("empirical", "gaussian")
+    """with --data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
 
     def __call__(self, asked_for: list[str]) -> None:
         from .empirics import compare_over_training, load_run, plot_comparison
+        from .empirics.comparison.own_data import compare_files
         from .empirics.comparison.text import comparison_text
 
+        if self.run is None or self.data or self.net:
+            if self.run is not None:
+                raise ValueError("give the folder of a run, or --data and --net, not both")
+            out = self.out or Path("comparison")
+            options = {"names": self.references, "sigmas": self.sigmas or None, "n_samples": self.n_samples}
+            print(compare_files(self.data, self.net, self.held_out, out, **options))
+            return
         run = load_run(self.run)
         table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
         print(comparison_text(table, run))

@@ -9,6 +9,8 @@ from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
 from .comparison.over_training import compare_over_training as compare_over_training
+from .comparison.own_data import compare_with_data as compare_with_data
+from .comparison.own_data import read_data as read_data
 from .comparison.schedules import Schedule as Schedule
 from .comparison.splits import comparison_splits as comparison_splits
 from .comparison.splits import reference_laws as reference_laws
