@@ -88,7 +88,7 @@ def test_onehot_counts_every_channel():
         (torch.zeros(2, 12, dtype=torch.int64), [1.0, 0.0], {}, "positive and finite"),
         (torch.zeros(2, 12, dtype=torch.int64), [math.inf], {}, "positive and finite"),
         (torch.zeros(2, 12, dtype=torch.int64), [math.nan], {}, "positive and finite"),
-        (torch.zeros(2, 12), [1.0], {}, "integers"),
+        (torch.zeros(2, 12), [1.0], {"encoding": tc.Encoding((3, 4), 2)}, "integers"),
         (torch.zeros(2, 11, dtype=torch.int64), [1.0], {"encoding": tc.Encoding((3, 4), 2)}, "shape"),
     ],
 )
