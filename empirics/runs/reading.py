@@ -201,8 +201,9 @@ def _check_old(path: Path, ended: dict[str, Any], evaluations: Evaluations, conf
     for clock in CLOCKS:
         step, lower = math.inf, 0.0
         if evaluations.lines:
-            columns, criterion = evaluations.columns, CRITERIA[FORMER[clock]]
-            at = locate(criterion, columns["step"], columns, ended["chance"], alphabet, None)
+            columns, null = evaluations.columns, ended.get("null")
+            criterion = CRITERIA[clock if null is not None else FORMER[clock]]
+            at = locate(criterion, columns["step"], columns, ended["chance"], alphabet, None, null, config.n_eval)
             step, lower = map(float, at)
         stated = tuple(ended[f"{clock}_{part}"] for part in ("step", "lower", "upper"))
         if stated != (step, lower, step):

@@ -102,7 +102,7 @@ METRICS = pd.DataFrame(
 )
 def test_ratios_and_p_values_lie_between_0_and_1(columns, message):
     with pytest.raises(ValueError, match=message):
-        tc.find_onsets(METRICS.assign(**columns), 0.01, criteria=("tau_rule", "tau_mem"))
+        tc.find_onsets(METRICS.assign(**columns), 0.01, criteria=("tau_rule", "tau_mem", "tau_mem_chance"))
 
 
 @pytest.mark.parametrize("chance", [math.nan, 1.5, -0.1, 50, True, "0.1", None])

@@ -222,7 +222,7 @@ def test_a_resume_refuses_what_is_not_all_there(folder, name):
     assert not (run / ".lock").exists()
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:.*state")
 def test_what_was_made_after_the_state_may_be_lost(folder):
     """It is made again; and one line less than the newest state has, and the state before it is taken."""
     lines(lambda all_lines: all_lines[:-1])(folder / "cut")
