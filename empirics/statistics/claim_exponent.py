@@ -91,7 +91,7 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
     error = float(np.sqrt(regression.variances(best.beta[0], float(best.sigma[0]), np.array([column]))[0]))
     t = stats.t(regression.degrees_of_freedom)
     p_value = float(max(t.sf((estimate - bounds[0]) / error), t.sf((bounds[1] - estimate) / error)))
-    exponents = _separate(df[keep], fit.scatter.gamma if weighted else 0.0)
+    exponents = _separate(df[keep], fit, fit.scatter.gamma if weighted else 0.0)
     notes = []
     if spoilt:
         p_value = 1.0
@@ -123,20 +123,19 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
     return ClaimVerdict("C4", STATEMENTS["C4"], estimate, ci, test, p_value, verdict, fit.n_runs, joined(*notes))
 
 
-def _separate(df: pd.DataFrame, gamma: float) -> pd.DataFrame:
+def _separate(df: pd.DataFrame, shared: ScalingFit, gamma: float) -> pd.DataFrame:
     """Each group's exponent with its variance and Student's degrees of freedom, of the groups that have one.
 
     Args:
         df: a runs table.
+        shared: its fit with one exponent.
         gamma: the power of N that the scatter is taken to be.
     """
     empty = pd.DataFrame(columns=["group", "exponent", "variance", "df"])
-    seen = df[(df["tau_mem_lower"] > 0) & np.isfinite(df["tau_mem_upper"])]
-    values = seen.groupby(["model", "rule"], observed=True)["n_train"].nunique()
-    several = set(values.index[values > 1])
-    kept = [key in several for key in zip(df["model"], df["rule"], strict=True)]
+    seen = shared.table[shared.regression.informative].assign(group=shared.group[shared.regression.informative])
+    values = seen.groupby("group")["x"].nunique()
     try:
-        fit = fit_scaling(df[kept], "tau_mem", n_boot=0, slope="separate")
+        fit = fit_scaling(df[np.isin(shared.group, values.index[values > 1])], "tau_mem", n_boot=0, slope="separate")
     except ValueError:
         return empty
     regression = fit.scatter.at(gamma) if gamma else fit.regression

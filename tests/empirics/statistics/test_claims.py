@@ -268,6 +268,14 @@ def test_exponents_that_differ_are_no_common_law() -> None:
         assert text in verdict.note
 
 
+def test_claims_read_numbers_written_as_text_and_filtered_categories() -> None:
+    df = runs()
+    text = df.astype({name: str for name in df.columns if name.endswith(("_lower", "_upper")) or name == "n_train"})
+    rules = text.astype({"rule": "category", "model": "category"})
+    rules["rule"] = rules["rule"].cat.add_categories("parity:6x6,G=36")
+    assert tc.evaluate_claims(rules) == tc.evaluate_claims(df)
+
+
 def test_a_bent_law_is_no_power_law() -> None:
     straight, curved = claim_memorization_exponent(bent((1.0,) * 4)), claim_memorization_exponent(bent((1.0,) * 4, 0.2))
     assert straight.verdict == "supported"
