@@ -166,8 +166,8 @@ QUICK: dict[str, RunConfig] = {
     "dit": RunConfig(
         rule="parity:4x6,G=2",
         model="dit-nano",
-        n_train=64,
-        steps=4000,
+        n_train=32,
+        steps=2000,
         batch_size=128,
         lr=4e-3,
         warmup=20,
