@@ -3,9 +3,9 @@
     python -m twoclocks.paper_figures.studies.paper_scale --runs runs/paper-scale
 
 48 runs: G in {2, 3, 4, 6}, N in {512, .., 4096}, 3 seeds, seed by seed; some 15 core-hours with AVX512-BF16. Where
-bf16 is emulated GPT-micro is trained in place of GPT-mini, and kept apart by its name. The command may be stopped at any
-moment and called again, on the same machine or another: runs whose evaluations are committed in results/paper_scale are
-not trained again. Each call adds to that folder what has ended: runs.csv (a row per run, with its configuration and
+bf16 is emulated GPT-micro is trained in place of GPT-mini, and kept apart by its name. The command may be stopped at
+any moment and called again, on the same machine or another: runs whose evaluations are committed in results/paper_scale
+are not trained again. Each call adds to that folder what has ended: runs.csv (a row per run, with its configuration and
 where it was trained) and evaluations.csv (what each evaluation generated, counted).
 """
 

@@ -124,8 +124,8 @@ def to_train_again(table: pd.DataFrame) -> pd.DataFrame:
         runs = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         usual = runs
         for field in ("encoding", "noise_mean", "batch_size", "lr"):  # a setting that the shared runs do not vary
-            if field in runs and runs[field].nunique() > 1:
-                usual = usual[usual[field] == usual[field].mode().iloc[0]]
+            if field in runs and runs[field].nunique() > 1:  # learning rates differ between models
+                usual = usual[usual[field] == usual.groupby("model")[field].transform(lambda v: v.mode().iloc[0])]
         keys = usual[KEY].drop_duplicates().itertuples(index=False, name=None)
         rows.append({"table": name, "runs": len(runs), "judged": sum(key in known for key in keys)})
     return pd.DataFrame(rows)
