@@ -1,6 +1,8 @@
 """The empirical density against softmaxes written out in long double; shards, bytes, maps, classes, bounds."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -131,6 +133,22 @@ def test_a_shard_without_a_class_adds_nothing():
     for merged in (first.merge(other), other.merge(first)):
         np.testing.assert_array_equal(merged.mean, first.mean)
         np.testing.assert_array_equal(merged.log_density, first.log_density)
+
+
+def test_denoisers_and_shards_travel_between_processes():
+    x, g = data(20, 3)
+    y = noisy(x, 1.0, g)
+    for denoiser in (
+        tc.OptimalDenoiser(tc.EmpiricalDensity(x)),
+        tc.OptimalDenoiser(tc.GaussianDensity.fit(x)),
+        tc.OptimalDenoiser(tc.CubeLaw((1, 3))),
+    ):
+        for other in (pickle.loads(pickle.dumps(denoiser)), copy.deepcopy(denoiser)):
+            assert type(other) is type(denoiser)
+            assert torch.equal(other(y, 1.0), denoiser(y, 1.0))
+    halves = [tc.EmpiricalDensity(half).sums(y, 1.0) for half in x.split(10)]
+    back = [pickle.loads(pickle.dumps(half)) for half in halves]
+    assert torch.equal(back[0].merge(back[1]).mean, halves[0].merge(halves[1]).mean)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
