@@ -165,7 +165,8 @@ def _slack(rows: Rows, norm: Tensor) -> tuple[Tensor, Tensor]:
     """
     k = DIRECTIONS + 1
     size = norm + rows.radius
-    return (4 * _SINGLE + 8 * rows.dim * _DOUBLE) * size, 4 * (k + 4) * _SINGLE * size**2
+    smallest = math.sqrt(k) * torch.finfo(torch.float32).tiny
+    return (4 * _SINGLE + 8 * rows.dim * _DOUBLE) * size + 4 * smallest, 4 * (k + 4) * _SINGLE * size**2
 
 
 def _nearest(rows: Rows, y: Tensor, projected: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class OptimalDenoiser:
         ValueError: an encoding of another alphabet or number of cells.
     """
 
-    def __new__(cls, law: Law | Density, encoding: Encoding | None = None) -> OptimalDenoiser:
-        """Of a density, the `DensityDenoiser`, which answers all the same questions."""
+    def __new__(cls, law: Law | Density | None = None, encoding: Encoding | None = None) -> OptimalDenoiser:
+        """Of a density, the `DensityDenoiser`, which answers all the same questions; None when a copy is made."""
         from .density import Density, DensityDenoiser
 
         return super().__new__(DensityDenoiser if isinstance(law, Density) else cls)

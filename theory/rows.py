@@ -63,19 +63,25 @@ class Rows:
 
     @cached_property
     def centre(self) -> Tensor:
-        """The mean row, float64 (n,) on the CPU; of bytes, rounded, so that centred bytes are exact in float32."""
+        """About the mean row, float64 (n,) on the CPU: rounded to float32, so that all precisions have the same centre.
+
+        Of bytes it is whole, so that centred bytes are exact in float32.
+        """
         total = torch.zeros(self.dim, dtype=torch.float64)
         for first in range(0, self.n, step := max(1, BLOCK // self.dim)):
             total += self.read(slice(first, first + step)).sum(0, dtype=torch.float64).cpu()
         if not bool(total.isfinite().all()):
             raise ValueError("x must be finite; found NaN or an infinity")
-        return (total / self.n).round() if self.whole else total / self.n
+        mean = (total / self.n).round() if self.whole else total / self.n
+        return torch.where(mean.abs() < torch.finfo(torch.float32).max, mean.float().double(), mean)
 
     @cached_property
     def radius(self) -> float:
         """At least the largest distance of a row from the centre."""
         blocks = self.blocks(torch.float32, torch.device("cpu"), max(1, BLOCK // self.dim))
-        return math.sqrt(2 * max(float(block.half.max()) for block in blocks)) * (1 + 1e-6)
+        smallest = torch.finfo(torch.float32).tiny  # what is smaller may have become 0
+        largest = math.sqrt(2 * max(float(block.half.max()) for block in blocks))
+        return largest * (1 + 1e-6) + math.sqrt(self.dim) * smallest
 
     @cached_property
     def projection(self) -> Projection:

@@ -1,12 +1,14 @@
 """The empirical density against softmaxes written out in long double; shards, bytes, maps, classes, bounds."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from direct_densities import direct_posterior
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -133,6 +135,22 @@ def test_a_shard_without_a_class_adds_nothing():
         np.testing.assert_array_equal(merged.log_density, first.log_density)
 
 
+def test_denoisers_and_shards_travel_between_processes():
+    x, g = data(20, 3)
+    y = noisy(x, 1.0, g)
+    for denoiser in (
+        tc.OptimalDenoiser(tc.EmpiricalDensity(x)),
+        tc.OptimalDenoiser(tc.GaussianDensity.fit(x)),
+        tc.OptimalDenoiser(tc.CubeLaw((1, 3))),
+    ):
+        for other in (pickle.loads(pickle.dumps(denoiser)), copy.deepcopy(denoiser)):
+            assert type(other) is type(denoiser)
+            assert torch.equal(other(y, 1.0), denoiser(y, 1.0))
+    halves = [tc.EmpiricalDensity(half).sums(y, 1.0) for half in x.split(10)]
+    back = [pickle.loads(pickle.dumps(half)) for half in halves]
+    assert torch.equal(back[0].merge(back[1]).mean, halves[0].merge(halves[1]).mean)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_classes_see_their_own_samples_alone(dtype):
     x, g = data(60, 4)
@@ -177,6 +195,18 @@ def test_data_in_less_precision_are_taken_as_they_are(dtype):
     np.testing.assert_allclose(found, direct_posterior(x.double(), y, 0.7)[1].astype(float), rtol=1e-10)
 
 
+@pytest.mark.parametrize("shift", [1e3, 1e6])
+def test_data_far_from_zero_lose_nothing_but_their_own_digits(shift):
+    x, g = data(50, 4, shift=shift)
+    x = x.float()
+    for sigma in (0.2, 2.0, 20.0):
+        y = noisy(x, sigma, g).float()
+        direct = direct_posterior(x.double(), y.double(), sigma)[1].astype(float)
+        off = np.abs(tc.EmpiricalDensity(x).sums(y, sigma).mean.numpy() - direct).max()
+        assert off < 1e-4, (sigma, off)
+
+
+@example(x=np.full((5, 1), 3.2e-236), exponent=0.0, tolerance=1e-12, far=0.0, seed=0)
 @settings(max_examples=60, deadline=None)
 @given(
     x=hnp.arrays(np.float64, st.tuples(st.integers(1, 40), st.integers(1, 6)), elements=st.floats(-1e3, 1e3)),
