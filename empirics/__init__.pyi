@@ -63,9 +63,9 @@ from .statistics.onset_bootstrap import OnsetBootstrap as OnsetBootstrap
 from .statistics.onset_bootstrap import onset_bootstrap as onset_bootstrap
 from .statistics.runs_file import read_runs_csv as read_runs_csv
 from .statistics.runs_table import clocks_by_cell as clocks_by_cell
-from .statistics.scaling import LeastSquares as LeastSquares
 from .statistics.scaling import ScalingFit as ScalingFit
 from .statistics.scaling import fit_scaling as fit_scaling
+from .statistics.scaling_least_squares import LeastSquares as LeastSquares
 from .statistics.scaling_tests import ScalingTest as ScalingTest
 from .sweeps.executors import open_executor as open_executor
 from .sweeps.grid import read_grid as read_grid

@@ -19,13 +19,13 @@ import numpy as np
 from scipy import special, stats
 
 from .designs import Arrow, Design
+from .normal_intervals import LOG_SQRT_2PI, Ends, interval_terms
 
 Array = np.ndarray
 
 EXACT_RATIO = 1e-6
 """An interval with log(upper / lower) below this is an exact observation: the likelihood is the same but for units."""
 
-_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _BLOCK = 250_000  # resamples x runs worked on at once, to stay in cache
 
 
@@ -283,18 +283,18 @@ class CensoredRegression:
         scale = sigma**2 * self.n_uncensored / max(self.degrees_of_freedom, 1)
         return _ridged(information if resolved else information.without_last()), resolved, scale
 
-    def _ends(self, psi: Array) -> _Ends:
+    def _ends(self, psi: Array) -> Ends:
         mean = self.covariates.times(psi[:, :-1])  # (B, n)
         theta = psi[:, -1:]
         lower = theta * self.log_lower - mean
         upper = theta * self.log_upper - mean
         exact = self.exact
         if not exact.any():
-            return _interval_terms(lower, upper)
+            return interval_terms(lower, upper)
         z = lower[:, exact]
         upper[:, exact] = math.inf  # any proper interval: overwritten
-        ends = _interval_terms(lower, upper)
-        ends.value[:, exact] = np.log(theta) - z * z / 2 - _LOG_SQRT_2PI
+        ends = interval_terms(lower, upper)
+        ends.value[:, exact] = np.log(theta) - z * z / 2 - LOG_SQRT_2PI
         ends.g_lower[:, exact], ends.g_upper[:, exact] = -z, 0.0
         ends.c_lower[:, exact], ends.c_upper[:, exact], ends.c_mixed[:, exact] = -1.0, 0.0, 0.0
         return ends
@@ -342,42 +342,6 @@ class CensoredRegression:
 def corrected_p_value(lr: float, df: int, n: int, degrees_of_freedom: int) -> float:
     """P-value of a likelihood-ratio statistic through Fisher's F; see `CensoredRegression.likelihood_ratio`."""
     return float(stats.f.sf(math.expm1(lr / n) * degrees_of_freedom / df, df, degrees_of_freedom))
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """log P(lower < Normal <= upper) and its derivatives in the two ends, each (B, n)."""
-
-    value: Array
-    g_lower: Array
-    g_upper: Array
-    c_lower: Array
-    c_upper: Array
-    c_mixed: Array
-
-
-def _interval_terms(lower: Array, upper: Array) -> _Ends:
-    value = log_normal_mass(lower, upper)
-    a = np.where(np.isfinite(lower), lower, 0.0)
-    b = np.where(np.isfinite(upper), upper, 0.0)
-    r_a = np.exp(-lower * lower / 2 - _LOG_SQRT_2PI - value)  # density at the ends over the mass between
-    r_b = np.exp(-upper * upper / 2 - _LOG_SQRT_2PI - value)
-    return _Ends(value, -r_a, r_b, r_a * (a - r_a), -r_b * (b + r_b), r_a * r_b)
-
-
-def log_normal_mass(lower: Array, upper: Array) -> Array:
-    """log(Phi(upper) - Phi(lower)) for lower < upper, infinite ends allowed, accurate in both tails and when narrow."""
-    flip = lower + upper > 0  # work in the left tail, where log Phi keeps its digits
-    low = np.where(flip, -upper, lower)
-    high = np.where(flip, -lower, upper)
-    width = high - low
-    narrow = width * (1 + np.abs(high)) < 1e-3
-    log_high = special.log_ndtr(high)
-    value = log_high + np.log(-np.expm1(special.log_ndtr(np.where(narrow, -np.inf, low)) - log_high))
-    if narrow.any():  # mid-point rule, next term of relative size (width * z)^4 / 1920
-        m, w = high[narrow] - width[narrow] / 2, width[narrow]
-        value[narrow] = np.log(w) - m * m / 2 - _LOG_SQRT_2PI + np.log1p((m * m - 1) * w * w / 24)
-    return value
 
 
 def least_squares(design: Design, values: Array) -> Array:

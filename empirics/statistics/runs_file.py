@@ -23,7 +23,9 @@ from .written_numbers import Marks, find_marks
 LINE = "line"
 """Name of an index that holds each run's line in its file."""
 
-_MOST_BYTES = 2**30
+_MOST_BYTES = 2**28
+_MOST_JSON = 2**26  # an empty object takes thirty times its text
+_MOST_CELLS = 100_000_000
 _KNOWN = re.compile(r"\w+_(?:lower|upper)|seed|n_train|rule|model")
 _TRUTHS = {"true": True, "false": False}
 
@@ -54,7 +56,7 @@ def read_runs_csv(
 
     Raises:
         ValueError: not a table, no onset columns, or a cell that should hold a number; names line and column. Also what
-            may be read in two ways, and files of more than 1 GiB.
+            may be read in two ways, and files of more than 256 MiB (JSON: 64).
         OSError: no such file, or one that cannot be read.
     """
     return read_runs_by_line(path, tau, grid_ratio, grid_step, last_step).reset_index(drop=True)
@@ -110,15 +112,29 @@ def _at_most(file: Any) -> bytes:
 
 def _table(content: bytes, tau: str | None) -> pd.DataFrame:
     if content[:4] == b"PAR1":
-        return _named(_arrow(content, pd.read_parquet, "Parquet"))
+        return _named(_arrow(content, _read_parquet, "Parquet"))
     if content[:6] == b"ARROW1":
         return _named(_arrow(content, pd.read_feather, "Feather"))
     if content[:2] == b"PK":
         raise ValueError("it is an Excel workbook or a zip archive; save the sheet as CSV")
     text = _text(content)
     if text.lstrip()[:1] in ("{", "["):
+        if len(text) > _MOST_JSON:
+            raise ValueError(
+                f"it holds more than {_MOST_JSON >> 20} MiB of JSON; save so large a table as CSV or Parquet"
+            )
         return _named(_json(text))
     return _typed(read_delimited(text, _KNOWN), tau)
+
+
+def _read_parquet(buffer: io.BytesIO) -> pd.DataFrame:
+    """The table, unless it unpacks to more cells than memory should hold."""
+    import pyarrow.parquet as pq
+
+    facts = pq.ParquetFile(buffer).metadata
+    if facts.num_rows * facts.num_columns > _MOST_CELLS:
+        raise ValueError(f"{facts.num_rows:,} rows of {facts.num_columns} columns; keep what the fit needs")
+    return pd.read_parquet(buffer)
 
 
 def _arrow(content: bytes, read: Any, kind: str) -> pd.DataFrame:
@@ -286,8 +302,8 @@ def _all_numbers(name: str, column: list[str], lines: list[int], marks: Marks) -
             except ValueError as fault:
                 raise ValueError(f"line {lines[k]}: {name} {fault}{hint}") from None
             if value is None:
-                fault_ = f"is {text!r}, not a number" if text else "is missing"
-                raise ValueError(f"line {lines[k]}: {name} {fault_}{hint}")
+                said = f"is {text!r}, not a number" if text else "is missing"
+                raise ValueError(f"line {lines[k]}: {name} {said}{hint}")
             known[text] = value
         values[k] = known[text]
     return values

@@ -15,22 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
-from tqdm import tqdm
 
 from ...theory.arguments import whole_number
 from ..text_tables import latex_table, markdown_table
-from .aft import CensoredRegression, least_squares
-from .resampling import (
-    MOST_RESAMPLES,
-    bca_interval,
-    block_sizes,
-    centre,
-    cluster_weights,
-    percentile_interval,
-    stratified_weights,
-)
+from .aft import CensoredRegression
+from .resampling import MOST_RESAMPLES, bca_interval, centre, percentile_interval
 from .runs_table import check_runs, column_names, says_something, unit_of
+from .scaling_bootstrap import bootstrap
+from .scaling_least_squares import LeastSquares, fit_least_squares
 from .scaling_tests import ScalingTest, cell_of, group_keys, line_design, scaling_tests, unidentified
 from .scaling_text import COLUMNS, scaling_frame, scaling_rows, scaling_summary
 from .scatter import ScatterTrend
@@ -43,8 +35,6 @@ Resample = Literal["cell", "seed"]
 Method = Literal["profile", "percentile", "bca", "weighted"]
 Interval = tuple[float, float]
 
-_LONG = 10_000_000
-"""Runs times resamples, beyond which a bar shows how far the bootstrap is."""
 _MOST_PROFILES = 100
 """Groups up to which each prefactor has a profile-likelihood interval."""
 
@@ -105,7 +95,7 @@ def fit_scaling(
     draws = np.empty((0, len(beta)))
     if n_boot:
         start = np.append(beta, sigma)
-        draws = _bootstrap(regression, strata, resample == "seed", n_boot, np.random.default_rng(seed), start)
+        draws = bootstrap(regression, strata, resample == "seed", n_boot, np.random.default_rng(seed), start)
     G = len(groups)
     return ScalingFit(
         onset=onset,
@@ -130,26 +120,6 @@ def fit_scaling(
         draws=draws,
         strata=strata,
     )
-
-
-@dataclass(frozen=True)
-class LeastSquares:
-    """Ordinary least squares on log ONSET_upper, censored runs dropped: for comparison, biased when runs are censored.
-
-    Attributes:
-        exponent, ci: float and (low, high), or dicts by group, as in `ScalingFit`; the interval is Student's.
-        prefactor: in steps, by group.
-        sigma: residual standard deviation, n - p in the denominator.
-        r_squared: share of the variance explained.
-        n_runs: runs that entered.
-    """
-
-    exponent: float | dict[Hashable, float]
-    ci: Interval | dict[Hashable, Interval]
-    prefactor: float | dict[Hashable, float]
-    sigma: float
-    r_squared: float
-    n_runs: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,25 +272,7 @@ class ScalingFit:
     @cached_property
     def ols(self) -> LeastSquares:
         """Least squares without the censored runs, with Student's 95% intervals; the tests check it by statsmodels."""
-        seen = np.isfinite(self.table["upper"].to_numpy())
-        known, y = self.regression.rows(seen), self.regression.log_upper[seen]
-        beta = least_squares(known.covariates, y)
-        (n, p), G = known.covariates.shape, len(self.groups)
-        residual = float(((y - known.means(beta)) ** 2).sum())
-        variance = residual / (n - p) if n > p else np.nan
-        slopes = np.arange(G, p)
-        inverse = known.covariates.gram().inverse_diagonal()[0, slopes]
-        reach = stats.t.ppf(0.975, max(n - p, 1)) * np.sqrt(variance * inverse)
-        ends = list(zip((beta[slopes] - reach).tolist(), (beta[slopes] + reach).tolist(), strict=True))
-        c, shared = np.exp(beta[:G]).tolist(), self.slope == "shared"
-        return LeastSquares(
-            exponent=float(beta[G]) if shared else dict(zip(self.groups, beta[slopes].tolist(), strict=True)),
-            ci=ends[0] if shared else dict(zip(self.groups, ends, strict=True)),
-            prefactor=dict(zip(self.groups, c, strict=True)) if self.by else c[0],
-            sigma=float(np.sqrt(variance)),
-            r_squared=1 - residual / float(((y - y.mean()) ** 2).sum()),
-            n_runs=int(seen.sum()),
-        )
+        return fit_least_squares(self.regression, self.groups, self.slope == "shared", bool(self.by))
 
     def predict(self, x: np.ndarray | Sequence[float], group: Hashable = None) -> np.ndarray:
         """Median onset, in the unit, at values of x, for a group (or the only one)."""
@@ -420,48 +372,3 @@ def _regression(
     if int(cell_of(group, values).max()) + 1 == len(table):
         raise ValueError("every cell has a single run, so scatter and lack of fit look alike; add seeds, at least 2")
     return regression
-
-
-def _bootstrap(
-    regression: CensoredRegression,
-    strata: np.ndarray,
-    clusters: bool,
-    n_boot: int,
-    rng: np.random.Generator,
-    start: np.ndarray,
-) -> np.ndarray:
-    """Coefficients (B, p) of the resamples whose fit converged; runs that look alike are fitted as one."""
-    n = len(strata)
-    first, alike = _alike(regression)
-    kinds, long = regression.rows(first), n * n_boot > _LONG
-    if long and not clusters:  # runs that look alike are drawn as one, too
-        n, strata, counts = len(first), strata[first], np.bincount(alike).astype(float)
-        together = None
-    else:
-        counts = None
-        together = sparse.csr_array((np.ones(n), (alike, np.arange(n))), shape=(len(first), n))
-    draws = []
-    with tqdm(total=n_boot, desc="bootstrap", unit="fit", disable=not long, leave=False) as bar:
-        for size in block_sizes(n, n_boot):
-            draw = cluster_weights(strata, size, rng) if clusters else stratified_weights(strata, size, rng, counts)
-            for weights in np.array_split(draw, max(draw.size // _LONG * 10, 1)):
-                fitted = kinds.fit(weights if together is None else (together @ weights.T).T, start=start)
-                draws.append(fitted.beta[fitted.converged])
-                bar.update(len(weights))
-    return np.concatenate(draws)
-
-
-def _alike(regression: CensoredRegression) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of equal interval and covariates: the first of each kind, and the kind of each run (n,)."""
-    covariates, kind = regression.covariates, np.zeros(len(regression.log_lower), dtype=np.int64)
-    for values in (
-        regression.log_lower,
-        regression.log_upper,
-        covariates.group,
-        *covariates.own.T,
-        *covariates.shared.T,
-    ):
-        codes, distinct = pd.factorize(values)
-        kind = np.unique(kind * len(distinct) + codes, return_inverse=True)[1]
-    _, first = np.unique(kind, return_index=True)
-    return (first, kind) if len(first) < len(kind) else (np.arange(len(kind)), np.arange(len(kind)))

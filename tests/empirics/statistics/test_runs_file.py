@@ -157,6 +157,19 @@ def test_what_is_in_doubt_is_refused_in_one_line(tmp_path: Path, kind: str) -> N
     assert str(caught.value).startswith(str(tmp_path / "runs"))
 
 
+def test_tables_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, content, message in (
+        ("_MOST_BYTES", written(), "more than"),
+        ("_MOST_BYTES", gzip.compress(written().encode() * 50), "more than"),
+        ("_MOST_JSON", WITH_INF.to_json(orient="records"), "of JSON; save so large a table as CSV or Parquet"),
+        ("_MOST_CELLS", parquet(TABLE), "9 rows of 6 columns"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"twoclocks.empirics.statistics.runs_file.{limit}", 50)
+            with pytest.raises(ValueError, match=message):
+                read(tmp_path, content)
+
+
 def test_rules_called_none_are_text_and_a_missing_one_is_missed(tmp_path: Path) -> None:
     df = read(tmp_path, HEADER + "\na,NA,64,0,100,120\na,None,64,0,100,120\nnull,nan,64,1,100,120\n")
     assert df["rule"].tolist() == ["NA", "None", "nan"]

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import twoclocks as tc
-from twoclocks.empirics.statistics.aft import CensoredRegression, log_normal_mass
+from twoclocks.empirics.statistics.aft import CensoredRegression
+from twoclocks.empirics.statistics.normal_intervals import log_normal_mass
 from twoclocks.empirics.statistics.resampling import (
     bca_interval,
     cluster_weights,
@@ -566,7 +567,7 @@ def test_many_cells_need_no_memory_of_their_square() -> None:
 def test_a_long_bootstrap_draws_equal_runs_as_one(capsys, monkeypatch) -> None:
     df = sweep(np.random.default_rng(28), n_seeds=80, ratio=2.0)
     short = tc.fit_scaling(df, by="rule", n_boot=1500, seed=1)
-    monkeypatch.setattr("twoclocks.empirics.statistics.scaling._LONG", 100_000)
+    monkeypatch.setattr("twoclocks.empirics.statistics.scaling_bootstrap._LONG", 100_000)
     long = tc.fit_scaling(df, by="rule", n_boot=1500, seed=1)
     assert "bootstrap" in capsys.readouterr().err
     assert len(long.draws) == 1500
