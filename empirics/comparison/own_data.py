@@ -159,8 +159,8 @@ def compare_files(data: str | None, net: str | None, held_out: str | None, out: 
 
 def own_data_text(table: pd.DataFrame) -> str:
     """The shares of a learned score that each reference explains, by split and sigma."""
-    shares = [str(c) for c in table if str(c).startswith("explained_") and not str(c).endswith("_se")]
-    names = [c.removeprefix("explained_") for c in shares]
+    columns = map(str, table.columns)
+    names = [c.removeprefix("explained_") for c in columns if c.startswith("explained_") and not c.endswith("_se")]
     rows = [
         [
             row["split"], f"{row['sigma']:.3g}",
