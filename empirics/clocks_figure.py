@@ -16,7 +16,7 @@ from .style import COLOURS, figure_style, new_figure
 
 
 def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: model, rule, N, |S|, chance, the null of copying, both clocks as intervals of steps, and the window."""
+    """One row per run: model, rule, N, |S|, chance, null of copying, both clocks as intervals of steps, the window."""
     rows = []
     for run in runs:
         onsets = run.onsets
