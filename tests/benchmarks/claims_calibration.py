@@ -51,6 +51,7 @@ class Scenario:
     sizes: tuple[int, ...] = SIZES
     n_seeds: int = 3
     last: float = 2e5
+    reported: bool = True  # of a size, and seen as far, as in the tables that we report
     columns: dict[str, Callable[[pd.DataFrame], Any]] = field(default_factory=dict)
 
 
@@ -135,7 +136,8 @@ SCENARIOS = (
     Scenario("C4", "a start-up time: local exponents 0.2 to 0.8", False, mem=STARTUP),
     Scenario("C4", "exponent 1", True),
     Scenario("C4", "exponent 1, scatter grows with N", True, sigma=scatter_by_n(0.4)),
-    Scenario("C4", "exponent 1, a third censored", True, last=1500),
+    Scenario("C4", "exponent 1, a fifth censored", True, last=3500),
+    Scenario("C4", "exponent 1, two fifths censored", True, last=1500, reported=False),
     Scenario("C5", "no trend in N", False, mem=window((0, 0, 0, 0), -3)),
     Scenario("C5", "no trend in G", False, mem=window((0.7, 0.7, 0.7, 0.7), 0)),
     Scenario("C5", "slopes in N 0.72, 0.89, 0.01, -0.54 by G", False, mem=window((0.72, 0.89, 0.01, -0.54), -3.2)),
@@ -189,6 +191,7 @@ def run(scenario: Scenario, n_sweeps: int, seed: int) -> dict[str, Any]:
         "claim": scenario.claim,
         "scenario": scenario.name,
         "true": scenario.true,
+        "reported": scenario.reported,
         "sweeps": n_sweeps,
     }
     row |= {word: round(verdicts.count(word) / n_sweeps, 4) for word in ("supported", "not supported", "undecided")}
@@ -214,19 +217,23 @@ def report(results: dict[str, Any]) -> str:
         f"Trend tests take {N_PERMUTATIONS} permutations.",
         "",
     ]
-    titles = {False: "Where the claim is false: at most 0.05 supported", True: "Where it is true: power"}
+    titles = {
+        False: "Where the claim is false: at most 0.05 supported",
+        True: "Where it is true: power, at least 0.8 at the effects we report",
+    }
     words = ("supported", "not supported", "undecided")
     for true, title in titles.items():
         lines += [f"## {title}", "", f"| claim | what is true | {' | '.join(words)} |", "|---|---|---|---|---|"]
         for row in results["rows"]:
             if row["true"] == true:
                 shares = " | ".join(f"{row[word]:.3f}" for word in words)
-                lines.append(f"| {row['claim']} | {row['scenario']} | {shares} |")
+                beyond = "" if row["reported"] else " (more than in our tables)"
+                lines.append(f"| {row['claim']} | {row['scenario']}{beyond} | {shares} |")
         lines.append("")
     lines += ["## Simultaneous limits of C3", ""]
     lines += [
         f"- {r['scenario']}: the 90% limits of the widest pair exclude 1 in {r['interval excludes 1']:.3f} of sweeps "
-        "(at most 0.1)."
+        "(nominal 0.1)."
         for r in results["rows"]
         if "interval excludes 1" in r
     ]
