@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
-.PHONY: run test test-all test-avx2 test-browser test-slurm lint docs bench bench-training clean
+.PHONY: run test test-all test-avx2 test-lowest test-newest test-browser test-slurm lint docs bench bench-training clean
 
 run: .venv/run                ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -18,6 +18,9 @@ test-all: lint                ## the slow tests too
 
 test-avx2: .venv/installed    ## training as on a processor with AVX2 and no bf16 instructions
 	$(AVX2) $(BIN)/pytest -n 2 -m "not slow and not browser" tests/models tests/empirics/test_hardware.py tests/empirics/test_training.py
+
+test-lowest test-newest: test-%: .venv-%/installed ## the fast tests with the lowest, the newest dependencies
+	.venv-$*/bin/pytest -n 2 -m "not slow and not browser"
 
 test-browser: .venv/installed ## the report, in headless Chromium (Debian: chromium)
 	$(BIN)/pytest tests/browser -p no:xdist
@@ -61,5 +64,10 @@ bench-training: .venv/peers   ## training steps against peers
 	$(PIP) -e .
 	touch $@
 
+.venv-%/installed: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info

@@ -8,6 +8,7 @@ from .empirics import Clocks as Clocks
 from .empirics import CondensationCheck as CondensationCheck
 from .empirics import Criterion as Criterion
 from .empirics import Diversity as Diversity
+from .empirics import Memorization as Memorization
 from .empirics import Onset as Onset
 from .empirics import OnsetBootstrap as OnsetBootstrap
 from .empirics import PermutationControl as PermutationControl
@@ -28,6 +29,7 @@ from .empirics import compare_denoisers as compare_denoisers
 from .empirics import compare_masked as compare_masked
 from .empirics import compare_next_token as compare_next_token
 from .empirics import compare_over_training as compare_over_training
+from .empirics import compare_with_data as compare_with_data
 from .empirics import comparison_splits as comparison_splits
 from .empirics import condensation_check as condensation_check
 from .empirics import coordinate_onsets as coordinate_onsets
@@ -55,9 +57,11 @@ from .empirics import open_executor as open_executor
 from .empirics import permutation_control as permutation_control
 from .empirics import plot_comparison as plot_comparison
 from .empirics import prefix_completions as prefix_completions
+from .empirics import read_data as read_data
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws
+from .empirics import references as references
 from .empirics import register_preset as register_preset
 from .empirics import return_fractions as return_fractions
 from .empirics import score_planes as score_planes
@@ -70,14 +74,20 @@ from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
 from .theory import CubeLaw as CubeLaw
+from .theory import Density as Density
 from .theory import Derivation as Derivation
+from .theory import EmpiricalDensity as EmpiricalDensity
 from .theory import EmpiricalLaw as EmpiricalLaw
 from .theory import Encoding as Encoding
 from .theory import Family as Family
+from .theory import GaussianDensity as GaussianDensity
+from .theory import GaussianMixture as GaussianMixture
 from .theory import Law as Law
 from .theory import LayeredAutomaton as LayeredAutomaton
 from .theory import NGramLaw as NGramLaw
+from .theory import NullOfCopying as NullOfCopying
 from .theory import OptimalDenoiser as OptimalDenoiser
+from .theory import PairwiseLaw as PairwiseLaw
 from .theory import ProductLaw as ProductLaw
 from .theory import Rule as Rule
 from .theory import bayes_curves as bayes_curves
@@ -89,6 +99,7 @@ from .theory import gpt_floors as gpt_floors
 from .theory import memorization_test as memorization_test
 from .theory import mutual_information as mutual_information
 from .theory import ngram_rule_accuracy as ngram_rule_accuracy
+from .theory import null_of_copying as null_of_copying
 from .theory import register_rule as register_rule
 from .theory import rule as rule
 from .theory import rule_from_cnf as rule_from_cnf

@@ -91,10 +91,9 @@ class RunCommand(Command):
         with if_interrupted(f"results so far are in {out}; continue with: {self._continued(out)}"):
             runs = self._train(configs, out)
         show_clocks(runs, out)
-        diverged = [run for run in runs if run.status == "diverged"]
-        for run in diverged:
-            print(f"twoclocks: the run in {run.path} diverged: its loss is no finite number; lower --lr, now "
-                  f"{run.config.lr:g}", file=sys.stderr)  # fmt: skip
+        diverged = {run: how for run in runs if (how := run.divergence)}
+        for run, how in diverged.items():
+            print(f"diverged: {run.path}: {how}; try a lower --lr", file=sys.stderr)
         if diverged:
             raise SystemExit(1)
 

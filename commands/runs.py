@@ -25,55 +25,84 @@ class ReportCommand(Command):
 
     def __call__(self) -> None:
         from ..empirics import write_report
+        from ..empirics.runs.foreign_files import printable
 
         with if_interrupted(f"the page in {self.out or self.folder} is not written yet"):
-            print(f"report: {write_report(self.folder, self.out)}")
+            print(f"report: {printable(write_report(self.folder, self.out))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _OneRun(Command):
     """A command that calls the networks of one run."""
 
-    run: tyro.conf.Positional[Path]
-    """folder of a run"""
     device: str = "auto"
     """where the networks and exact optima are computed: auto (a GPU if there is one), cpu, cuda, ..."""
     precision: Precision | None = None
     """of the networks' matrix products; by default that of the run's training"""
 
-    def opened(self) -> Run:
-        """The run, its networks where and as they were asked for."""
+    def opened(self, folder: Path) -> Run:
+        """The run in a folder, its networks where and as they were asked for."""
         from ..empirics import load_run
         from ..empirics.hardware import resolve_device, resolve_precision
 
-        run, device = load_run(self.run), resolve_device(self.device)
+        run, device = load_run(folder), resolve_device(self.device)
         return run.on(device, self.precision and resolve_precision(self.precision, device))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareCommand(_OneRun):
-    """Compare what a run has learned with the exact optima, at each checkpoint."""
+    """Compare what a run, or a network of yours, has learned with the exact optima."""
 
+    run: tyro.conf.Positional[Path | None] = None
+    """folder of a run, which is compared at each checkpoint; leave it out with --data"""
     out: Path | None = None
-    """folder for comparison.csv and comparison.png; by default RUN/comparison"""
+    """folder for comparison.csv and, of a run, comparison.png; by default RUN/comparison, or comparison with --data"""
     n_samples: int = 128
     """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
     Sudoku takes seconds a sample: choose few"""
     sigmas: tuple[float, ...] = ()
     """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
-    codes"""
+    codes; with --data, 9 from 0.05 to 12.8 standard deviations of the data"""
+    data: str | None = None
+    """what your network was trained on: a file .npy or .npz of floats or bytes (N, ...), or digits"""
+    net: str | None = None
+    """with --data: module:function, where function() returns net(y, sigma)"""
+    held_out: str | None = None
+    """with --data: samples of the same source that the network has not seen, in such a file"""
+    references: tuple[str, ...] = ("empirical", "gaussian")
+    """with --data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
 
     def __call__(self) -> None:
+        if self.run is None or self.data or self.net:
+            self._compare_files()
+        else:
+            self._compare_run(self.run)
+
+    def _compare_files(self) -> None:
+        from ..empirics.comparison.own_data import compare_files
+
+        if self.run is not None:
+            raise ValueError("give the folder of a run, or --data and --net, not both")
+        out = self.out or Path("comparison")
+        options = {"names": self.references, "sigmas": self.sigmas or None, "n_samples": self.n_samples}
+        with if_interrupted(f"the table in {out} is not written yet"):
+            print(compare_files(self.data, self.net, self.held_out, out, **options))
+
+    def _compare_run(self, folder: Path) -> None:
         from ..empirics import compare_over_training, plot_comparison
         from ..empirics.comparison.text import comparison_text
+        from ..empirics.runs.files import write_table
+        from ..empirics.runs.foreign_files import own_folder
 
-        run = self.opened()
-        out = self.out or self.run / "comparison"
+        run = self.opened(folder)
+        out = self.out or folder / "comparison"
         with if_interrupted(f"the table and figure in {out} are not written yet"):
             table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
             print(comparison_text(table, run))
+            if self.out is None:
+                own_folder(out, make=True)
             out.mkdir(parents=True, exist_ok=True)
-            table.to_csv(out / "comparison.csv", index=False)
+            write_table(out / "comparison.csv", table)
             plot_comparison(table, run, out / "comparison.png")
         print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
 
@@ -85,6 +114,8 @@ class DissectCommand(_OneRun):
     Takes minutes.
     """
 
+    run: tyro.conf.Positional[Path]
+    """folder of a run"""
     out: Path | None = None
     """folder for figures and tables; by default RUN/dissection"""
     n_noises: int = 500
@@ -93,7 +124,7 @@ class DissectCommand(_OneRun):
     def __call__(self) -> None:
         from ..empirics import dissect
 
-        run = self.opened()
+        run = self.opened(self.run)
         with if_interrupted(f"the probes so far are in {self.out or self.run / 'dissection'}"):
             for path in dissect(run, self.out, self.n_noises):
                 print(path)

@@ -1,5 +1,6 @@
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
+from .comparison.data_references import references as references
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
@@ -9,6 +10,8 @@ from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
 from .comparison.over_training import compare_over_training as compare_over_training
+from .comparison.own_data import compare_with_data as compare_with_data
+from .comparison.own_data import read_data as read_data
 from .comparison.schedules import Schedule as Schedule
 from .comparison.splits import comparison_splits as comparison_splits
 from .comparison.splits import reference_laws as reference_laws
@@ -17,6 +20,8 @@ from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
 from .families import build_model as build_model
+from .memorization import Memorization as Memorization
+from .memorization import MemorizationResult as MemorizationResult
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
@@ -56,11 +61,11 @@ from .statistics.controls import permutation_control as permutation_control
 from .statistics.ngram_control import ngram_control as ngram_control
 from .statistics.onset_bootstrap import OnsetBootstrap as OnsetBootstrap
 from .statistics.onset_bootstrap import onset_bootstrap as onset_bootstrap
+from .statistics.runs_file import read_runs_csv as read_runs_csv
 from .statistics.runs_table import clocks_by_cell as clocks_by_cell
-from .statistics.runs_table import read_runs_csv as read_runs_csv
-from .statistics.scaling import LeastSquares as LeastSquares
 from .statistics.scaling import ScalingFit as ScalingFit
 from .statistics.scaling import fit_scaling as fit_scaling
+from .statistics.scaling_least_squares import LeastSquares as LeastSquares
 from .statistics.scaling_tests import ScalingTest as ScalingTest
 from .sweeps.executors import open_executor as open_executor
 from .sweeps.grid import read_grid as read_grid

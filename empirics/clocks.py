@@ -1,30 +1,39 @@
-"""Both clocks of any training loop: give it what the model generates, and it tells when rule and copying set in."""
+"""Both clocks of any training loop: give it what the model generates, and it tells when rule and copying set in.
+
+For data without a rule, the clock of copying runs against held-out samples, and the best held-out loss is the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..theory import Encoding, Rule
+from ..theory import Encoding, NullOfCopying, Rule
+from ..theory.arguments import whole_number
 from ..theory.encodings import default_encoding
 from .evaluation import Evaluator
 from .families import Generations
-from .onsets import Onset, clock_onsets, detect_onset, find_onsets
+from .memorization import Memorization, Metric
+from .onsets import CLOCKS, Onset, detect_onset, find_onsets
+from .unruled import DataEvaluator, data_onsets
 
 STOP_RULES = {
     "never": "go on",
     "ruled": "tau_rule is known",
     "memorized": "tau_mem is known",
     "both": "both clocks are known",
-    "copied": "tau_rule is known, and memorization was at least 0.3 at two evaluations in a row",
+    "copied": "both clocks are known, and memorization was at least 0.3 at two evaluations in a row",
     "window": "the innovation window has opened and closed again (Fig. 4)",
     "patience": "the held-out loss has not improved for `patience` evaluations",
 }
 """When `Clocks.should_stop` says so."""
+RULED = ("ruled", "copied", "window")
+"""Those that need a rule."""
 
 
 class Clocks:
@@ -42,35 +51,56 @@ class Clocks:
     Evaluations may come at any steps, ascending, with any number of generations each; an onset is an interval between
     two of them, so that a geometric grid of steps gives both clocks to the same relative precision.
 
+    Data that no rule defines, such as images, need held-out samples instead, ``Clocks(train=x, control=held_out)``.
+    Then tau_mem is where `Memorization` finds more copies than among the held-out samples. There is no tau_rule: in its
+    place stands ``best_held_out_loss``, the evaluation with the least held-out loss given to `see`.
+
     Args:
-        rule: the rule that generations should obey.
-        train: training symbols (N, D).
+        rule: the rule that generations should obey; None for data without one.
+        train: training symbols (N, D); without a rule, data as of `Memorization`.
         encoding: how generated images are read as symbols; by default -1/+1 for two symbols and one-hot above.
         stop: when `should_stop` is true, one of `STOP_RULES`.
         patience: evaluations without a better held-out loss, for the stop rule of that name.
         seen: a `table` to continue from.
+        control: without a rule, held-out samples of the same source as train.
+        metric, embed: without a rule, what counts as a copy, see `Memorization`.
 
     Raises:
-        ValueError: symbols that do not fit the rule, an unknown stop rule, a patience below 1.
+        ValueError: symbols that do not fit the rule, an unknown stop rule or one that needs a rule, a patience below 1,
+            neither rule nor control, or both.
     """
 
     def __init__(
         self,
-        rule: Rule,
-        train: Tensor,
+        rule: Rule | None = None,
+        train: Any = None,
         encoding: Encoding | None = None,
         stop: str = "both",
         patience: int = 5,
         seen: pd.DataFrame | None = None,
+        *,
+        control: Any = None,
+        metric: Metric = "l2-ratio",
+        embed: Callable[[Any], Any] | None = None,
     ) -> None:
         if stop not in STOP_RULES:
             raise ValueError(f"stop must be one of {', '.join(STOP_RULES)}, got {stop!r}")
-        if isinstance(patience, bool) or int(patience) != patience or patience < 1:
-            raise ValueError(f"patience must be a whole number of at least 1 evaluation, got {patience!r}")
-        self.rule, self.stop, self.patience = rule, stop, int(patience)
-        self.encoding = encoding or default_encoding(rule.shape, rule.alphabet)
-        self.evaluator = Evaluator(rule, train)
-        self._rows: list[dict[str, float]] = [] if seen is None else seen.to_dict("records")
+        if train is None or (rule is None) == (control is None):
+            raise ValueError("give Clocks(rule, train), or Clocks(train=x, control=held_out) for data without a rule")
+        self.stop, self.patience = stop, whole_number("patience", patience, least=1)
+        self._unruled: DataEvaluator | None = None
+        if rule is None:
+            if encoding is not None or stop in RULED:
+                what = "an encoding" if encoding is not None else f"stop={stop!r}"
+                raise ValueError(f"{what} needs a rule; without one stop can be never, memorized, both or patience")
+            self._unruled = DataEvaluator(Memorization(train, control, metric, embed))
+        else:
+            self.rule = rule
+            self.encoding = encoding or default_encoding(rule.shape, rule.alphabet)
+            self.evaluator = Evaluator(rule, train)
+        self._rows: list[dict[str, float]] = []
+        for row in [] if seen is None else seen.to_dict("records"):
+            self._rows.append({str(name): value for name, value in row.items()})
 
     def see(
         self, step: int, generated: Tensor | np.ndarray | Generations, held_out_loss: float | None = None
@@ -80,22 +110,28 @@ class Clocks:
         Args:
             step: training steps so far; later than the evaluation before.
             generated: symbols (n, D), integers; or images, floats, which `encoding` reads; or both parts of
-                `Encoding.decode`, symbols and which of them are ambiguous.
-            held_out_loss: the model's loss on data it is not trained on, kept in the table; `stop="patience"` needs it.
+                `Encoding.decode`, symbols and which of them are ambiguous. Without a rule, samples (n, ...) like train.
+            held_out_loss: the model's loss on data it is not trained on, kept in the table; `stop="patience"` and
+                ``best_held_out_loss`` need it.
 
         Returns:
             The evaluation's ratios in [0, 1] with their exact 95% intervals, `_low` and `_high`: rule_accuracy,
-            memorization with its one-sided p against chance, novel_valid and others, see `Run.metrics`.
+            memorization with its one-sided p against chance, novel_valid and others, see `Run.metrics`. Without a rule:
+            memorization and its chance with their intervals, the p-value, and the median distance to the nearest
+            training sample.
 
         Raises:
             ValueError: a step not after the last, no generations, or generations that do not fit the rule.
         """
         if self._rows and step <= self._rows[-1]["step"]:
             raise ValueError(f"steps must increase: {step} comes after {self._rows[-1]['step']:g}")
-        generations = self._read(generated)
-        ratios = self.evaluator.metrics(generations)
+        if self._unruled:
+            ratios, n = self._unruled.metrics(generated), len(generated)
+        else:
+            generations = self._read(generated)
+            ratios, n = self.evaluator.metrics(generations), len(generations.symbols)
         kept = {} if held_out_loss is None else {"held_out_loss": float(held_out_loss)}
-        self._rows.append({"step": step, "n_generated": len(generations.symbols), **ratios, **kept})
+        self._rows.append({"step": step, "n_generated": n, **ratios, **kept})
         return ratios
 
     @property
@@ -107,11 +143,27 @@ class Clocks:
     def onsets(self) -> dict[str, Onset]:
         """``tau_rule`` and ``tau_mem``, each in the interval (lower, upper] of training steps; censored if not seen.
 
-        See `CRITERIA` for what counts, and `find_onsets` for other criteria on `table`.
+        See `CRITERIA` for what counts, and `find` for its other criteria. Without a rule,
+        ``best_held_out_loss`` and ``tau_mem``: the first lies between the evaluations on either side of the least loss,
+        censored while that is the last one; the second asks for 0.01 more copies than the control has, and p < 1e-3, at
+        two evaluations in a row.
         """
+        if self._unruled:
+            return data_onsets(self.table)
         if not self._rows:  # nothing is known
-            return {name: Onset(np.inf, 0.0, np.inf, True) for name in ("tau_rule", "tau_mem")}
-        return clock_onsets(self.table, self.evaluator.chance, self.rule.alphabet)
+            return {name: Onset(np.inf, 0.0, np.inf, True) for name in CLOCKS}
+        return self.find(CLOCKS)
+
+    def find(self, criteria: Sequence[str]) -> dict[str, Onset]:
+        """The onsets by any criteria of `CRITERIA`, by their names; ValueError before the first evaluation."""
+        table, null = self.table, self.null.memorization
+        n = table["n_generated"].to_numpy() if len(table) else None
+        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, null=null, n_generated=n)
+
+    @property
+    def null(self) -> NullOfCopying:
+        """The memorization that a model shows without copying, against which tau_mem is read."""
+        return self.evaluator.null
 
     @property
     def should_stop(self) -> bool:
@@ -120,14 +172,16 @@ class Clocks:
             return False
         if self.stop == "patience":
             return self._evaluations_since_best() >= self.patience
+        if self._unruled:
+            onsets = self.onsets
+            return all(not onsets[name].censored for name in (["tau_mem"] if self.stop == "memorized" else onsets))
         if self.stop == "window":
-            closes = find_onsets(self.table, self.evaluator.chance, self.rule.alphabet, ("window_closes",))
-            return not closes["window_closes"].censored
+            return not self.find(("window_closes",))["window_closes"].censored
         onsets = self.onsets
         known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
         if self.stop == "copied":
-            table = self.table
-            return known["tau_rule"] and not detect_onset(table["step"], table["memorization"], 0.3, 2).censored
+            steps, copied = (self.table[name].to_numpy() for name in ("step", "memorization"))
+            return all(known.values()) and not detect_onset(steps, copied, 0.3, patience=2).censored
         wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(self.stop, list(known))
         return all(known[name] for name in wanted)
 

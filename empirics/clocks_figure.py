@@ -16,7 +16,7 @@ from .style import COLOURS, figure_style, new_figure
 
 
 def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: model, rule, N, |S|, chance memorization, both clocks as intervals of steps, and the window."""
+    """One row per run: model, rule, N, |S|, chance, null of copying, both clocks as intervals of steps, the window."""
     rows = []
     for run in runs:
         onsets = run.onsets
@@ -27,6 +27,7 @@ def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "N": run.config.n_train,
                 "|S|": f"{run.rule.support_size:.4g}",
                 "chance": f"{run.result['chance']:.2g}",
+                "null": f"{run.null:.2g}",
                 "tau_rule": str(onsets["tau_rule"]),
                 "tau_mem": str(onsets["tau_mem"]),
                 "window": window_text(onsets["tau_rule"], onsets["tau_mem"]),
@@ -48,7 +49,7 @@ def window_text(rule: Onset, mem: Onset) -> str:
 def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
     """Both clocks of each run, a column a run, as PNG or PDF by the path's suffix.
 
-    Above: rule accuracy and memorization with their 95% intervals, chance memorization, the clocks and the window.
+    Above: rule accuracy and memorization with their 95% intervals, chance, the null of copying, clocks and window.
     Below: the training loss, with the losses of the two exact optima.
     """
     with figure_style():
@@ -57,7 +58,7 @@ def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
             _plot_ratios(axes[0][column], run)
             _plot_loss(axes[1][column], run)
         axes[0][0].set_ylabel("fraction of generations")
-        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=4)
+        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=3)
         figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=3)
         figure.savefig(path)
 
@@ -79,6 +80,7 @@ def _plot_ratios(ax: Axes, run: Run) -> None:
         ax.plot(metrics["step"], metrics[name], style, color=colour, label=label)
         ax.fill_between(metrics["step"], metrics[f"{name}_low"], metrics[f"{name}_high"], color=colour, alpha=0.2, lw=0)
     ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
+    ax.axhline(run.null, color=COLOURS["memorization"], ls="-.", lw=1, label="memorization without copying")
     rule, mem = onsets["tau_rule"], onsets["tau_mem"]
     end = run.result["steps"]
     if not rule.censored and rule.upper < (mem.upper if not mem.censored else end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class RunConfig:
     sampler: Literal["heun", "euler", "churn"] = "heun"
     """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
     sampler_steps: int = 18
-    """DiT, and MDM with ancestral unmasking: steps of a generation"""
+    """DiT only, but for an MDM's ancestral unmasking: steps of a generation"""
     mask_schedule: Literal["linear", "cosine"] = "linear"
     """MDM only: how mask rates are drawn in training; the objective is the same, its noise is not"""
     unmasking: Literal["one", "ancestral", "confidence"] = "one"
@@ -68,7 +69,7 @@ class RunConfig:
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window"] = "never"
     """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
-    tau_rule is known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
+    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
     device: str = "auto"
@@ -91,6 +92,10 @@ class RunConfig:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if self.eval_ratio <= 1:
             raise ValueError(f"eval_ratio must exceed 1, got {self.eval_ratio}")
+        if math.log(max(1.0, self.steps / self.eval_first)) > _MOST_EVALUATIONS * math.log(self.eval_ratio):
+            raise ValueError(
+                f"eval_ratio={self.eval_ratio} asks for over {_MOST_EVALUATIONS:,} evaluations; choose a larger one"
+            )
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
@@ -119,6 +124,8 @@ def difference(kept: RunConfig, asked: RunConfig) -> str:
     pairs = zip(kept.to_dict().items(), asked.to_dict().values(), strict=True)
     return ", ".join(f"{name}={value!r} (asked: {wanted!r})" for (name, value), wanted in pairs if value != wanted)
 
+
+_MOST_EVALUATIONS = 100_000
 
 _RANGES = [
     ("n_train", 1, 2**31),
@@ -159,8 +166,8 @@ QUICK: dict[str, RunConfig] = {
     "dit": RunConfig(
         rule="parity:4x6,G=2",
         model="dit-nano",
-        n_train=64,
-        steps=4000,
+        n_train=32,
+        steps=2000,
         batch_size=128,
         lr=4e-3,
         warmup=20,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
-from ..theory import Rule, chance_memorization, memorization_test
+from ..theory import NullOfCopying, Rule, chance_memorization, memorization_test, null_of_copying
 from ..theory.memorization import binomial_interval
 from .data import hash_rows, occur
 from .families import Generations
@@ -24,10 +26,16 @@ class Evaluator:
 
     def __init__(self, rule: Rule, train: Tensor) -> None:
         self.rule = rule
+        self.train_set = train
         self.train = hash_rows(train)
         self.train_groups = [hash_rows(train[:, cells]) for cells in rule.groups]
         self.chance = chance_memorization(rule, train)
         self.group_chance = chance_memorization(rule, train, level="group")
+
+    @cached_property
+    def null(self) -> NullOfCopying:
+        """The null of copying of the training set; found on first use, in seconds at most for 4x6 grids."""
+        return null_of_copying(self.rule, self.train_set)
 
     def states(self, generations: Generations) -> tuple[Tensor, Tensor]:
         """Which generations are valid, and which memorized: bool (n,) each."""

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -35,7 +36,8 @@ def resolve(config: RunConfig) -> RunConfig:
         ValueError: a device that this machine lacks, or that torch does not know.
     """
     device = resolve_device(config.device)
-    return replace(config, device=device, precision=resolve_precision(config.precision, device))
+    precision = resolve_precision(config.precision, device)
+    return replace(config, device=device, precision=precision)
 
 
 def resolve_device(asked: str) -> str:
@@ -56,7 +58,7 @@ def resolve_device(asked: str) -> str:
     return asked
 
 
-def resolve_precision(asked: str, device: str) -> str:
+def resolve_precision(asked: str, device: str) -> Literal["fp32", "bf16"]:
     """The precision of matrix products: ``"auto"`` is bf16 where the hardware multiplies it, else fp32.
 
     That is on a processor with AVX512-BF16, AMX or Arm's BF16, and on an NVIDIA GPU of compute capability 8.0 or more.
@@ -66,9 +68,9 @@ def resolve_precision(asked: str, device: str) -> str:
         asked: ``"auto"``, ``"fp32"`` or ``"bf16"``.
         device: as `resolve_device` gives it.
     """
-    if asked != "auto":
-        return asked
-    return "bf16" if has_native_bf16(device) else "fp32"
+    if asked == "auto":
+        return "bf16" if has_native_bf16(device) else "fp32"
+    return "bf16" if asked == "bf16" else "fp32"
 
 
 def has_native_bf16(device: str = "cpu") -> bool:

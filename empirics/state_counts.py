@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from ..theory.arguments import whole_number
 from ..theory.memorization import binomial_tail
 
 STATES = ("novel_valid", "memorized", "violating", "ambiguous")
@@ -24,8 +25,10 @@ def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
         One row an evaluation: step, and an int64 column for each of `STATES`, which add up to n_generated.
 
     Raises:
-        ValueError: ratios that are not counts of n_generated, or that contradict each other.
+        ValueError: n_generated that is no whole number or below 1, ratios outside 0..1, that are not counts of
+            n_generated, or that contradict each other.
     """
+    n_generated = whole_number("n_generated", n_generated, 1)
     valid, memorized, novel, ambiguous = (
         _as_counts(metrics[name], n_generated) for name in ("rule_accuracy", "memorization", "novel_valid", "ambiguous")
     )
@@ -62,8 +65,9 @@ def check_counts(counts: pd.DataFrame) -> np.ndarray:
     """
     if missing := [name for name in ("step", *STATES) if name not in counts.columns]:
         raise ValueError(f"the counts have no column {missing[0]!r}; they need step, {', '.join(STATES)}")
+    truths = [name for name in STATES if counts[name].dtype == bool]
     values = counts[list(STATES)].to_numpy(float)
-    if not len(values) or not (np.isfinite(values) & (values >= 0) & (values == np.round(values))).all():
+    if truths or not len(values) or not (np.isfinite(values) & (values >= 0) & (values == np.round(values))).all():
         raise ValueError("counts must be whole numbers, at least 0, for at least one evaluation")
     if (values.sum(-1) == 0).any():
         raise ValueError("every evaluation must count at least one generation")
@@ -71,7 +75,11 @@ def check_counts(counts: pd.DataFrame) -> np.ndarray:
 
 
 def _as_counts(ratio: pd.Series, n: int) -> np.ndarray:
-    exact = ratio.to_numpy(float) * n
+    values = ratio.to_numpy(float)
+    if not ((values >= 0) & (values <= 1)).all():
+        worst = values[~((values >= 0) & (values <= 1))][0]
+        raise ValueError(f"{ratio.name} is {worst:g}; ratios lie in 0..1 (divide percentages by 100)")
+    exact = values * n
     counts = np.round(exact)
     if not (np.abs(exact - counts) < 1e-6 * max(n, 1)).all():
         raise ValueError(f"{ratio.name} does not hold counts of {n} generations divided by {n}")

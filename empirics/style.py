@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +14,8 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from .runs.files import write_atomically
 
 COLOURS = {  # Okabe and Ito's colour-blind safe palette, ordered in lightness
     "rule": "#0072B2",
@@ -52,8 +57,30 @@ def new_figure(
     rows: int, columns: int, width: float, height: float, **options: object
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure in inches that no window manages, and its axes as a list of rows; use inside `figure_style`."""
-    figure = Figure(figsize=(width, height))
+    figure = _Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()  # type: ignore[call-overload]
+
+
+class _Figure(Figure):
+    def savefig(self, fname: Any, **options: Any) -> None:
+        if isinstance(fname, str | os.PathLike):
+            save_figure(self, fname, **options)
+        else:
+            super().savefig(fname, **options)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], **options: Any) -> None:
+    """Save a figure, in the format of the path's suffix, whole or not at all and never through a link at its place.
+
+    Args:
+        figure: one of `new_figure` does this by itself.
+        path: of the file.
+        options: of `Figure.savefig`.
+    """
+    place, content = Path(path), io.BytesIO()
+    kind = options.pop("format", None) or place.suffix[1:] or mpl.rcParams["savefig.format"]
+    Figure.savefig(figure, content, format=kind, **options)
+    write_atomically(place if place.suffix else place.with_name(f"{place.name}.{kind}"), content.getvalue())
 
 
 def cell_edges(centres: Sequence[float] | np.ndarray, log: bool = True) -> np.ndarray:

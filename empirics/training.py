@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+from ..theory import Encoding, Rule
 from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .clocks import Clocks
 from .config import RunConfig, difference
+from .criteria import copying_threshold, fewest_generations
 from .data import random_stream, training_set
 from .engine import Engine
 from .families import family
@@ -22,7 +25,12 @@ from .families.family import BLOCK
 from .hardware import has_native_bf16, resolve, resolve_device
 from .interrupts import Interrupts, deferred
 from .progress import TimedBar, seconds_left
-from .runs.run import Run, environment, load_run, onset_as_json
+from .runs.foreign_files import DamagedFile, own_folder
+from .runs.lock import LOCK, FolderInUse, hold
+from .runs.run import Run, blocks_a_start, environment, load_run, onset_as_json
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -38,6 +46,9 @@ def train(
 ) -> Run:
     """Train a model and measure both clocks.
 
+    One process at a time: the folder is locked while it is written (see `runs/lock.py`). Ctrl-C and SIGTERM take effect
+    at the end of a training step, once the state is saved; a second one at once.
+
     Args:
         config: what to do.
         out: folder for the run; must be new or empty unless `resume`.
@@ -52,8 +63,10 @@ def train(
         The run, with `metrics`, `onsets` and `model()`.
 
     Raises:
-        ValueError: an impossible config; a folder in use; a config that differs from the folder's.
-        DamagedFile: a run to resume has no intact state left.
+        ValueError: an impossible config; a folder in use; a config that differs from the folder's; `FolderInUse` where
+            another process trains there.
+        DamagedFile: a run to resume does not hold, or has no intact state left.
+        KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
         OSError: the disk is full; the earlier state is intact.
         KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
@@ -62,46 +75,31 @@ def train(
     if config.n_train > rule.support_size:
         raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
     resolve_device(config.device)  # refused before anything is written
-    run, fresh = _open_folder(config, Path(out), resume)
-    if run.result:
-        return run
-    keep_freed_memory()
-    with _threads(config.threads):
-        train_set = training_set(rule, config.n_train, config.seed)
-        if fresh:
-            run.start(train_set, resolve(config))
-        resolved = _on_this_machine(run)
-        engine = Engine(resolved, rule, train_set, encoding)
-        if not fresh:
-            _restore(run, engine)
-        clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=run.metrics)
-        with (
-            _tensorboard_log(run.path) if tensorboard else nullcontext() as log,
-            deferred(progress) as interrupts,
-        ):
-            status = _advance(run, engine, clocks, interrupts, progress, line, log)
-    run.finish(
-        {
-            "status": status,
-            "steps": engine.step,
-            "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
-            "chance": clocks.evaluator.chance,
-            "group_chance": clocks.evaluator.group_chance,
-            "support_size": str(rule.support_size),
-            "device": resolved.device,
-            "precision": resolved.precision,
-            "seconds": run.metrics["seconds"].iloc[-1] if len(run.metrics) else 0.0,
-            "environment": environment(),
-        }
-    )
+    writer = _summary_writer() if tensorboard else None
+    folder = Path(out)
+    run, _ = _open_folder(config, folder, resume)  # refuses before anything is written
+    if not run.ended:
+        with hold(folder), _threads(config.threads), deferred(progress) as interrupts:
+            run, fresh = _open_folder(config, folder, resume)  # again: now nobody else writes
+            if not run.ended:
+                keep_freed_memory()
+                log = _tensorboard_log(run.path, writer) if writer else nullcontext()
+                _train(run, fresh, rule, encoding, interrupts, progress, line, log)
+    if run.litter() or os.path.lexists(folder / LOCK):  # left by a process that was killed as it ended
+        with suppress(FolderInUse, OSError), hold(folder):
+            run.tidy()
     return run
+
+
+Log = Callable[[dict[str, float]], None]
 
 
 def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bool]:
     """The run of a folder, and whether it is new."""
-    if not (folder / "config.json").exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not resume:
-            raise ValueError(f"{folder} exists and is not an empty folder; choose another --out")
+    if not os.path.lexists(folder / "config.json"):
+        if foreign := blocks_a_start(folder):
+            advice = "it has no config.json to resume from; " if resume else ""
+            raise ValueError(f"{folder} exists and is not an empty folder ({foreign}); {advice}choose another --out")
         return Run(folder, config), True
     if not resume:
         raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
@@ -112,29 +110,67 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
     return run, False
 
 
+def _train(
+    run: Run, fresh: bool, rule: Rule, encoding: Encoding | None, interrupts: Interrupts, progress: bool, line: int,
+    log: AbstractContextManager[Log | None],
+) -> None:  # fmt: skip
+    config = run.config
+    train_set = training_set(rule, config.n_train, config.seed)
+    if fresh:
+        run.start(train_set, resolve(config))
+    elif not torch.equal(run.train_set, train_set):
+        path = run.path / "training_set.npz"
+        raise DamagedFile(f"{path} is not the training set of this rule, N and seed; start the run in another folder")
+    resolved = _on_this_machine(run)
+    engine = Engine(resolved, rule, train_set, encoding)
+    if not fresh:
+        _restore(run, engine)
+    seen = run.metrics.assign(n_generated=config.n_eval)
+    clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=seen)
+    _warn_of_few_generations(config, clocks.null.memorization)
+    with log as opened:
+        status = _advance(run, engine, clocks, interrupts, progress, line, opened)
+    metrics = run.metrics
+    run.finish(
+        {
+            "status": status,
+            "steps": engine.step,
+            "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
+            "chance": clocks.evaluator.chance,
+            "null": clocks.null._asdict(),
+            "group_chance": clocks.evaluator.group_chance,
+            "support_size": str(rule.support_size),
+            "device": resolved.device,
+            "precision": resolved.precision,
+            "seconds": metrics["seconds"].iloc[-1] if len(metrics) else 0.0,
+            "environment": environment(),
+        }
+    )
+
+
 def _on_this_machine(run: Run) -> RunConfig:
     """The config with the device and precision that the run began with."""
     kept = run.hardware
     try:
-        resolved = resolve(replace(run.config, **kept))
+        resolved = resolve(RunConfig.from_dict({**run.config.to_dict(), **kept}))
     except ValueError:
         raise ValueError(f"the run in {run.path} began on {kept['device']}; resume it where there is one") from None
     if run.config.precision == "auto" and resolved.precision == "bf16" and not has_native_bf16(resolved.device):
         slow = "bf16, which this machine emulates, ten times slower than fp32"
-        warnings.warn(f"the run in {run.path} goes on in {slow}", stacklevel=3)
+        warnings.warn(f"the run in {run.path} goes on in {slow}", stacklevel=4)
     return resolved
 
 
 def _restore(run: Run, engine: Engine) -> None:
-    state, faults = run.load_state()
+    weights = sum(parameter.nbytes for parameter in engine.model.parameters())
+    state, faults = run.load_state(largest=5 * weights + 2**24)  # weights, their average, two moments
     for fault in faults:
-        warnings.warn(f"{fault}; continuing from an earlier state", stacklevel=3)
+        warnings.warn(f"{fault}; continuing from an earlier state", stacklevel=4)
     if state:
         engine.load_state(state)
+    run.tidy()
     run.forget_after(engine.step)
-
-
-Log = Callable[[dict[str, float]], None]
+    run.check_bulk(whole=True)
 
 
 def _advance(
@@ -192,14 +228,27 @@ def _advance(
     return "finished"  # resumed after its last step
 
 
-@contextmanager
-def _tensorboard_log(folder: Path) -> Iterator[Log]:
-    """Takes the metrics of an evaluation; closed at the end, for it has a file and a thread."""
+def _warn_of_few_generations(config: RunConfig, null: float) -> None:
+    if config.n_eval < (fewest := fewest_generations(null)):
+        warnings.warn(
+            f"n_eval={config.n_eval} is too few for tau_mem: a model that copies nothing shows memorization of "
+            f"{null:.2g} here, and {copying_threshold(null):.2g} by luck; take n_eval={fewest} or more",
+            stacklevel=4,
+        )
+
+
+def _summary_writer() -> type[SummaryWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError("logging for TensorBoard needs its package: pip install 'twoclocks[tensorboard]'") from None
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    return SummaryWriter
+
+
+@contextmanager
+def _tensorboard_log(folder: Path, writer_class: type[SummaryWriter]) -> Iterator[Log]:
+    """Takes the metrics of an evaluation; closed at the end, for it has a file and a thread."""
+    with writer_class(str(own_folder(folder / "tensorboard"))) as writer:
 
         def log(metrics: dict[str, float]) -> None:
             for name, value in metrics.items():

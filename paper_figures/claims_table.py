@@ -17,6 +17,7 @@ from ..empirics.statistics.claims import (
     claim_rule_invariance,
     claim_window,
 )
+from ..empirics.statistics.verdicts import holm
 from . import fig15, fig16
 from .shared import claim_architectures
 from .shared.clock_statistics import tested
@@ -57,7 +58,8 @@ def committed_tables(preset_name: str) -> dict[int, dict[str, pd.DataFrame]]:
 def evaluate(tables: Tables) -> list[ClaimVerdict]:
     """The verdicts: C1 to C5 for each architecture, C6 over both, C7 and C8 on the dissected DiT run.
 
-    A claim whose tables are missing is undecided, with `NOT_MEASURED` for a note.
+    p-values are corrected by Holm's method for all of them. A claim whose tables are missing is undecided, with
+    `NOT_MEASURED` for a note.
     """
     runs = tables.get(_RUNS, {}).get("runs")
     verdicts = [verdict for name in _BY_ARCHITECTURE for verdict in _by_architecture(name, runs)]
@@ -73,7 +75,7 @@ def evaluate(tables: Tables) -> list[ClaimVerdict]:
             verdicts.append(claim(tables[number]))
         except ValueError as fault:
             verdicts.append(replace(_missing(name, statement), note=str(fault)))
-    return verdicts
+    return holm(verdicts)
 
 
 def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]:

@@ -77,7 +77,7 @@ def measured(data: Data) -> str:
         f"N = {skill['n_train'].iloc[0]}, {len(skill)} runs: among generations that are not copies, rule accuracy "
         f"beyond a rule-blind sampler's (0: no better, 1: always valid) is {spread_text(least['skill'])} at "
         f"G = {least['G'].iloc[0]} and {spread_text(most['skill'])} at G = {most['G'].iloc[0]} (median [range over "
-        f"seeds]; falls with G: p = {p:.2g}); memorization ends above exact chance (p < 0.001) in {above} of "
+        f"seeds]; falls with G: {p}); memorization ends above exact chance (p < 0.001) in {above} of "
         f"{len(data['final'])} runs; {verdict}"
     )
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.onsets import CLOCKS
+from ..empirics.statistics.claim_trends import SETTINGS
 from ..empirics.statistics.claims import claim_capacity, claim_memorization_exponent, claim_rule_complexity
 from ..empirics.statistics.runs_table import rule_complexity
 from ..empirics.style import COLOURS
@@ -49,7 +50,9 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     for kind in preset.architectures.values():
         for panel, chosen in _panels(preset, kind).items():
             members = set(chosen)
-            tables.append(onset_table([run for run in runs if run.config in members]).assign(panel=panel))
+            tables.append(
+                onset_table([run for run in runs if run.config in members], fields=tuple(SETTINGS)).assign(panel=panel)
+            )
     return {
         "single": onset_table(single, fields=("n_eval",)),
         "curves": curve_table(

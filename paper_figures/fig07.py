@@ -71,7 +71,7 @@ def measured(data: Data) -> str:
     return (
         f"within {int(equal['step'].max())} steps for every N, {len(equal)} runs: sample memorization beyond exact "
         f"chance is {spread_text(few)} at N = {sizes[0]} and {spread_text(many)} at N = {sizes[-1]} (median [range "
-        f"over G and seeds]; falls with N at equal G: p = {p:.2g}); group memorization less the true law's, in the "
+        f"over G and seeds]; falls with N at equal G: {p}); group memorization less the true law's, in the "
         f"{len(skilled)} runs that end with the rule learned: {spread_text(gap, 3)}; {verdict}"
     )
 

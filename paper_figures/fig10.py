@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..empirics import Run, RunConfig
+from ..empirics.statistics.claim_trends import SETTINGS
 from ..empirics.statistics.claims import claim_memorization_exponent
 from ..empirics.statistics.runs_table import rule_complexity
 from ..empirics.style import COLOURS
@@ -33,7 +34,7 @@ from .shared.clock_plots import (
     plain_log_ticks,
     step_axis,
 )
-from .shared.clock_statistics import answer_of, estimate_text, tested
+from .shared.clock_statistics import answer_of, estimate_text, law_rejected, tested
 from .shared.clock_tables import ARCHITECTURES, onset_table, rule_shape
 from .shared.scaling_fits import POOLED, exponent_table, line_table
 from .store import Data
@@ -50,7 +51,7 @@ def configs(preset: Preset) -> list[RunConfig]:
 
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    table = onset_table(runs)
+    table = onset_table(runs, fields=tuple(SETTINGS))
     return {"runs": table, "exponents": exponent_table(table), "lines": line_table(table)}
 
 
@@ -77,7 +78,9 @@ def plot(data: Data) -> Figure:
         for column in range(len(models[kind]), across):
             empty = figure.add_subplot(grid[row, column])
             empty.set_axis_off()
-    _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, styles)
+    tables = {str(model): table for model, table in runs.groupby("model", sort=False)}
+    flagged = {model for model, table in tables.items() if law_rejected(tested(claim_memorization_exponent, table))}
+    _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, styles, flagged)
     shape = rule_shape(runs["rule"].iloc[0])
     seeds = runs["seed"].nunique()
     figure.suptitle(f"Parity on {shape} grids, colour and marker by G; {seeds} seeds, {len(runs)} runs", fontsize=10)
@@ -124,8 +127,8 @@ def _draw_model(ax: Axes, runs: pd.DataFrame, lines: pd.DataFrame, styles: dict)
     ax.set_xlabel("training samples N")
 
 
-def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict) -> None:
-    """One row an exponent, its interval as a bar; the pooled ones of a model and of an architecture in black."""
+def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict, flagged: set[str]) -> None:
+    """One row an exponent, its interval as a bar; that of a model in black, open where its law is rejected."""
     ax.set_title("exponent of $\\tau_{mem}$ in N, 95% interval")
     if exponents.empty:
         not_measured(ax)
@@ -137,14 +140,16 @@ def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict) -> None:
     for k, row in enumerate(exponents.to_dict("records")):
         pooled = row["rule"] == POOLED
         colour, marker, _ = ("k", "o", "") if pooled else styles[rule_complexity(row["rule"])]
+        rejected = pooled and row["model"] in flagged
         name = f"{row['model']}, " + ("all G" if pooled else f"G = {rule_complexity(row['rule'])}")
-        labels.append(name)
+        labels.append(f"{name}*" if rejected else name)
         ends = [[row["exponent"] - row["low"]], [row["high"] - row["exponent"]]]
-        ax.errorbar(row["exponent"], k, xerr=ends, color=colour, marker=marker, ms=6 if pooled else 4, elinewidth=1.2)
+        ax.errorbar(row["exponent"], k, xerr=ends, color=colour, marker=marker, ms=6 if pooled else 4, elinewidth=1.2,
+                    mfc="white" if rejected else colour)  # fmt: skip
         for outside, edge, arrow in ((row["low"] < left, left, "<"), (row["high"] > right, right, ">")):
             if outside:
                 ax.plot(edge, k, marker=arrow, color=colour, ms=5, clip_on=False)
     ax.set_yticks(range(len(labels)), labels, fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(left, right)
-    ax.set_xlabel("exponent")
+    ax.set_xlabel("exponent" + ("\n* open: one law for\nall G is rejected" if flagged else ""))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
 from ..empirics.hardware import resolve_device
-from ..empirics.style import figure_style
+from ..empirics.style import figure_style, save_figure
 from .catalogue import trained
 from .presets import Preset, preset
 from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
@@ -99,7 +99,7 @@ def draw(
         with figure_style():
             figure = modules[number].plot(read_data(drawn_folder(scale.name, number, data)))
             for suffix in (".png", ".pdf"):
-                figure.savefig(out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
+                save_figure(figure, out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
         files.append(out / f"fig{number:02d}.png")
     return files
 

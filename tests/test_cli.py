@@ -122,6 +122,27 @@ def test_fit_reads_a_table_of_ones_own(tmp_path, capsys):
     assert "No such file" in failing(capsys, "fit", str(tmp_path / "absent.csv"))
 
 
+def test_fit_reads_one_column_with_the_grid_of_evaluations(tmp_path, capsys):
+    rows = ["model;rule;n_train;seed;tau_mem;end"]
+    for n in (64, 128, 256, 512):
+        for seed in range(4):
+            late = n == 512 and seed == 3
+            rows.append(f"mine;NA;{n};{seed};{'inf' if late else str(n * (5 + 0.3 * seed)).replace('.', ',')};2900")
+    table = tmp_path / "runs.csv"
+    table.write_text("\n".join(rows))
+    assert "add --tau tau_mem --grid-ratio R" in failing(capsys, "fit", str(table))
+    grid = ["fit", str(table), "--tau", "tau_mem", "--grid-ratio", "1.3", "--n-boot", "0"]
+    assert "line 17: tau_mem is inf" in failing(capsys, *grid)
+    main([*grid, "--last-step", "end"])
+    printed = capsys.readouterr().out
+    assert "16 runs, 1 censored" in printed
+    assert "NA" in printed
+    main([*grid, "--last-step", "2900", "--by"])
+    assert "groups by nothing" in capsys.readouterr().out
+    table.write_text("\n".join([*rows, "mine;NA;64;0;320,0;2900"]))
+    assert "line 18: a second run with" in failing(capsys, *grid, "--last-step", "end")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

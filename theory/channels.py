@@ -74,7 +74,7 @@ class Gaussian:
         cells, s, wide = self._observe(y, sigma)
         products, near = self._relative(cells)
         beyond = (cells - near).double()
-        log_scale = beyond[0].numel() * (s.log() + math.log(2 * math.pi) / 2)
+        log_scale = beyond.shape[1] * beyond.shape[2] * (s.log() + math.log(2 * math.pi) / 2)
         return self._scaled(products, s, wide), -(beyond / s[:, None, None]).square().sum((1, 2)) / 2 - log_scale
 
     def log_odds(self, y: Tensor, sigma: float | Tensor) -> Tensor:
@@ -91,7 +91,9 @@ class Gaussian:
     def _relative(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """sigma^2 times the fields (B, D, Q), and each cell's nearest code (B, D, C)."""
         codes = self.encoding.codes.to(cells)  # (Q, C)
-        scores = cells @ codes.T - codes.square().sum(-1) / 2
+        centre = codes.mean(0) if codes.shape[1] > 1 else codes[0]  # codes far from 0 must not cost digits
+        around = codes - centre
+        scores = (cells - centre) @ around.T - around.square().sum(-1) / 2
         near = codes[scores.detach().argmax(-1)]
         if codes.shape[1] > 1:
             return scores - scores.amax(-1, keepdim=True), near
@@ -109,9 +111,10 @@ class Gaussian:
         low, high = extent(cells)
         if not -math.inf < low <= high < math.inf:
             raise ValueError("y must be finite; found NaN or an infinity")
-        far, lowest = max(-low, high), extent(s)[0] or 1.0
-        spread = float((self.encoding.codes[:, None] - self.encoding.codes).abs().sum(-1).max())
-        largest = spread * (far + float(self.encoding.codes.abs().max())) / lowest / lowest
+        codes = self.encoding.codes
+        far = max(high - float(codes.min()), float(codes.max()) - low)
+        lowest = extent(s)[0] or 1.0
+        largest = float((codes[:, None] - codes).abs().sum(-1).max()) * far / lowest / lowest
         dtype = torch.promote_types(y.dtype, torch.float32)
         if largest * self.encoding.dim > self.LARGEST_SUM:
             dtype = torch.float64

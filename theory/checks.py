@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -29,13 +28,6 @@ def extent(values: Tensor) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = torch.aminmax(concrete(values))
     return float(low), float(high)
-
-
-def whole_number(name: str, value: float, least: int) -> int:
-    """An argument as an int; ValueError unless it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not (isinstance(value, Integral) or float(value).is_integer()) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return int(value)
 
 
 def count_text(n: int) -> str:

@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from .arguments import whole_number
 from .channels import Gaussian
-from .checks import whole_number
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas
 from .encodings import Encoding

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from .channels import Gaussian, noise_levels
 from .encodings import Encoding, default_encoding
 from .law import Law
+
+if TYPE_CHECKING:
+    from .density import Density
 
 
 class OptimalDenoiser:
@@ -17,14 +22,22 @@ class OptimalDenoiser:
     under `law.marginals(h)`. It is called like any EDM network, ``D(y, sigma)``.
 
     Args:
-        law: a `Rule` (population optimum), an `EmpiricalLaw` (memorizing optimum), or any other `Law`.
-        encoding: how symbols become images; by default pm1 for two symbols, onehot above.
+        law: a `Rule` (population optimum), an `EmpiricalLaw` (memorizing optimum), or any other `Law`; or a density,
+            `EmpiricalDensity`, `GaussianDensity`, `GaussianMixture`: then x are numbers, y = x + sigma * noise.
+        encoding: how symbols become images; by default pm1 for two symbols, onehot above. None for a density.
 
     Raises:
         ValueError: an encoding of another alphabet or number of cells.
     """
 
-    def __init__(self, law: Law, encoding: Encoding | None = None) -> None:
+    def __new__(cls, law: Law | Density | None = None, encoding: Encoding | None = None) -> OptimalDenoiser:
+        """Of a density, the `DensityDenoiser`, which answers all the same questions; None when a copy is made."""
+        from .density import Density, DensityDenoiser
+
+        return super().__new__(DensityDenoiser if isinstance(law, Density) else cls)
+
+    def __init__(self, law: Law | Density, encoding: Encoding | None = None) -> None:
+        assert isinstance(law, Law)  # a density has become a DensityDenoiser
         encoding = encoding or default_encoding(law.shape, law.alphabet)
         if encoding.alphabet != law.alphabet or encoding.dim != law.dim:
             raise ValueError(f"{encoding} does not fit a law of {law.dim} cells and {law.alphabet} symbols")
@@ -52,7 +65,7 @@ class OptimalDenoiser:
         codes = self.encoding.codes
         if self.law.alphabet == 2:
             mean = self.law.contrast(self.channel.log_odds(y, sigma))[..., None]
-            if codes.tolist() != [[-1.0], [1.0]]:
+            if not self.encoding.is_spins:
                 middle, half = ((codes[1] + codes[0]) / 2).to(mean), ((codes[1] - codes[0]) / 2).to(mean)
                 mean = middle + half * mean
         else:

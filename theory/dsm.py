@@ -25,12 +25,14 @@ def dsm_loss(
 ) -> Tensor:
     """Mean squared error of a denoiser per dimension, |D(e(x) + sigma n, sigma) - e(x)|^2 / (C D), at each sigma.
 
+    Numbers x stand for themselves, e(x) = x, with as many dimensions as a sample has.
+
     Args:
         denoiser: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,): learned or `OptimalDenoiser`.
-        x: clean symbols (N, D).
+        x: clean symbols (N, D), integers; or clean images, latents, points (N, ...), floats.
         sigmas: noise standard deviations, in data units.
         encoding: how symbols become images; by default the denoiser's own if it has one, else pm1 on (1, D), for two
-            symbols.
+            symbols. None for numbers.
         n_noise: noise draws for each sample and sigma; every sigma sees the same draws.
         generator: source of the noise, on the CPU; by default seeded with 0.
         batch_size: images a call.
@@ -41,14 +43,20 @@ def dsm_loss(
     Raises:
         ValueError: symbols that do not fit the encoding, no samples, or a sigma that is not positive and finite.
     """
-    if x.ndim != 2 or len(x) == 0 or n_noise < 1:
+    numbers = x.is_floating_point()
+    if x.ndim < 2 or (x.ndim > 2 and not numbers) or len(x) == 0 or n_noise < 1:
         raise ValueError(f"need samples of shape (N, D) and n_noise >= 1, got {tuple(x.shape)} and {n_noise}")
+    if numbers and (encoding or getattr(denoiser, "encoding", None)) is not None:
+        raise ValueError(
+            "x holds numbers, which take no encoding; give integers, such as Encoding.decode makes of images"
+        )
     levels = check_sigmas(sigmas)
-    encoding = encoding or getattr(denoiser, "encoding", None) or default_encoding((1, x.shape[1]), 2)
+    if not numbers:
+        encoding = encoding or getattr(denoiser, "encoding", None) or default_encoding((1, x.shape[1]), 2)
     generator = generator or torch.Generator().manual_seed(0)
     total = torch.zeros(len(levels), dtype=torch.float64)
-    for part in x.repeat(n_noise, 1).split(batch_size):
-        clean = encoding.encode(part)
+    for part in x.repeat(n_noise, *[1] * (x.ndim - 1)).split(batch_size):
+        clean = part if encoding is None else encoding.encode(part)
         noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
         for k, sigma in enumerate(levels.tolist()):
             denoised = denoiser(clean + sigma * noise, clean.new_full((len(clean),), sigma))

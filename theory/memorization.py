@@ -12,6 +12,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from .arguments import probability, whole_number
 from .channels import Mask
 from .checks import count_text
 from .law import Rule, masked_except
@@ -102,15 +103,12 @@ def memorization_test(n_memorized: int, n_generated: int, chance: float, confide
         ratio n_memorized / n_generated; ci_low, ci_high; p_value of "at least this many at chance".
 
     Raises:
-        ValueError: counts that are not 0 <= n_memorized <= n_generated with n_generated >= 1, chance outside [0, 1], or
-            confidence outside (0, 1).
+        ValueError: counts that are no whole numbers with 0 <= n_memorized <= n_generated and n_generated >= 1, chance
+            outside [0, 1], or confidence outside (0, 1).
     """
-    if n_generated < 1 or not 0 <= n_memorized <= n_generated:
-        raise ValueError(
-            f"need 0 <= n_memorized <= n_generated and n_generated >= 1, got {n_memorized} of {n_generated}"
-        )
-    if not 0 <= chance <= 1:
-        raise ValueError(f"chance must lie in [0, 1], got {chance}")
+    n_generated = whole_number("n_generated", n_generated, least=1)
+    n_memorized = whole_number("n_memorized", n_memorized, 0, n_generated)
+    chance = probability("chance", chance)
     low, high = binomial_interval(n_memorized, n_generated, confidence)
     p_value = float(binomial_tail(np.asarray(n_memorized), np.asarray(n_generated), chance))
     return MemorizationTest(n_memorized / n_generated, low, high, p_value)

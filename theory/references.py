@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import count_text, whole_number
+from .arguments import whole_number
+from .checks import count_text
 from .denoiser import OptimalDenoiser
 from .dsm import check_sigmas, dsm_loss
 from .empirical import EmpiricalLaw

@@ -80,7 +80,7 @@ class Words:
             the same sum over the samples with symbol s at cell i (B, D, Q).
         """
         n = len(h)
-        h = F.pad(h, (0, 0, 0, 0, 0, -n % 8))  # short rows of tables are slow to add
+        h = F.pad(h, (0, 0, 0, 0, 0, -n % 8 if n else 8))  # short rows of tables are slow to add
         tables = map(self._table, h.split(QUERIES))
         queries = [_Queries(table, torch.zeros_like(table) if read else None) for table in tables]
         for first in range(0, len(self.words), SAMPLES):

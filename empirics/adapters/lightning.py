@@ -35,5 +35,6 @@ class LightningClocks(Callback):
             return
         with torch.no_grad(), Evaluating(pl_module):
             ratios = self.clocks.see(step, self.generate(pl_module))
-        pl_module.log_dict({name: ratios[name] for name in ("rule_accuracy", "memorization", "novel_valid")})
+        shown = ("rule_accuracy", "memorization", "novel_valid")  # without a rule there is memorization alone
+        pl_module.log_dict({name: ratios[name] for name in shown if name in ratios})
         trainer.should_stop = trainer.should_stop or self.clocks.should_stop

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...theory import Encoding, OptimalDenoiser
+from ...theory import DensityDenoiser, Encoding, OptimalDenoiser
 from ...theory.dsm import Denoiser, check_sigmas
 from .codes import warn_of_other_codes
 from .coordinate import line_position, nearest, ratio_and_error
@@ -32,15 +32,18 @@ def compare_denoisers(
 ) -> pd.DataFrame:
     """How far a learned score is from each reference, and where it lies between rule and memory, at each sigma.
 
-    All of them see the same images y = e(x) + sigma noise. The scores are (D(y, sigma) - y) / sigma^2.
+    All of them see the same images y = e(x) + sigma noise, or y = x + sigma noise for x in numbers. The scores are
+    (D(y, sigma) - y) / sigma^2.
 
     Args:
         net: any callable net(y, sigma) on images (B, C, H, W) with sigma (B,), which returns denoised images, alone or
             in a tuple, dict or dataclass. A module is called in evaluation mode.
-        references: denoisers by name. Exact ones (`OptimalDenoiser`) are evaluated in float64, with the codes of the
-            images; others as the net. The memorization coordinate runs from the one named ``population`` (0) to the one
-            named ``empirical`` (1).
-        x: clean symbols (N, D), or several such by split name, such as train, held-out and cube.
+        references: denoisers by name. Optima of laws are evaluated in float64, with the codes of the images; others,
+            also those of densities (see `references`), as the net. The memorization coordinate runs from the one named
+            ``population`` (0) to the one named ``empirical`` (1); where no population is known, name so the optimum of
+            another half of the data.
+        x: clean symbols (N, D), integers; or clean images, latents, points (N, ...), floats; or several such by split
+            name, such as train, held-out and cube.
         sigmas: noise standard deviations, in data units.
         encoding: how symbols become images, in the codes that the net was trained on; by default that of the first of
             net and references that has one. A UserWarning tells where the net seems to know other codes.
@@ -56,6 +59,11 @@ def compare_denoisers(
         score_mse_R, score_mse_R_se: for each reference R, mean over images and dimensions of the squared difference of
             the scores, in units of 1 / data unit^2 (times sigma^4: that of the denoised images), and its standard
             error over samples.
+        explained_R, explained_R_se: the share of the learned score that the reference explains, 1 - sum |s - s_R|^2 /
+            sum |s|^2 over the same images (a score has mean 0 over images), and its standard error; 1 where they
+            agree, negative where s_R is farther from s than 0 is.
+        captured_R, captured_R_se: the other way round, the share of the reference's score that the net has,
+            1 - sum |s - s_R|^2 / sum |s_R|^2.
         cosine_R, cosine_R_se: mean cosine of the two scores as vectors in R^(C D), and its standard error; a score of
             zero length counts as cosine 0.
         nearest: the reference with the least score_mse, the first of equals; None when the net returned NaN.
@@ -64,14 +72,18 @@ def compare_denoisers(
         n_samples: samples behind the row.
 
     Raises:
-        ValueError: symbols, sigmas, encoding or dtype that do not fit; no reference; a denoiser that returns another
+        ValueError: samples, sigmas, encoding or dtype that do not fit; no reference; a denoiser that returns another
             shape than it was given, or has an encoding with other codes.
     """
-    splits = check_splits(x)
-    encoding = encoding or _find_encoding(net, references)
-    net = _with_codes(net, encoding, "net")
-    references = {name: _with_codes(denoiser, encoding, name) for name, denoiser in references.items()}
-    if not isinstance(net, OptimalDenoiser):
+    splits = check_splits(x, numbers=True)
+    if all(samples.is_floating_point() for samples in splits.values()):
+        if encoding is not None or any(hasattr(D, "encoding") for D in (net, *references.values())):
+            raise ValueError("x holds numbers, which take no encoding; give integer symbols, see Encoding.decode")
+    else:
+        encoding = encoding or _find_encoding(net, references)
+        net = _with_codes(net, encoding, "net")
+        references = {name: _with_codes(denoiser, encoding, name) for name, denoiser in references.items()}
+    if encoding is not None and not isinstance(net, OptimalDenoiser):
         warn_of_other_codes(lambda y, sigma: _call(net, y, sigma), next(iter(splits.values())), encoding, dtype)
     batches = noisy_batches(references, splits, sigmas, encoding, n_noise, generator, dtype, batch_size)
     return compare_on(net, batches, splits, sigmas)
@@ -93,7 +105,7 @@ def noisy_batches(
     references: Mapping[str, Denoiser],
     splits: Mapping[str, Tensor],
     sigmas: Sequence[float] | Tensor,
-    encoding: Encoding,
+    encoding: Encoding | None,
     n_noise: int = 4,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
@@ -102,8 +114,8 @@ def noisy_batches(
 ) -> Iterator[NoisyBatch]:
     """The images on which denoisers are compared, batch by batch; keep them in a list to compare several nets.
 
-    Arguments as of `compare_denoisers`; a batch holds at most batch_size images of one split, noise draw and sigma.
-    References without weights, such as exact optima, are computed on the device.
+    Arguments as of `compare_denoisers`, encoding None for numbers; a batch holds at most batch_size images of one
+    split, noise draw and sigma. References without weights, such as exact optima, are computed on the device.
     """
     levels = check_sigmas(sigmas)
     if not references or not len(levels) or n_noise < 1 or batch_size < 1:
@@ -116,15 +128,16 @@ def noisy_batches(
     generator = generator or torch.Generator().manual_seed(0)
     start = generator.get_state()
     for split, x in splits.items():
-        if int(x.min()) < 0 or int(x.max()) >= encoding.alphabet:
+        if encoding is not None and (int(x.min()) < 0 or int(x.max()) >= encoding.alphabet):
             found = f"{int(x.min())}..{int(x.max())}"
             raise ValueError(f"symbols of split {split!r} must lie in 0..{encoding.alphabet - 1}, got {found}")
         generator.set_state(start)
         for _ in range(n_noise):
-            noise = torch.randn(len(x), encoding.channels, *encoding.shape, generator=generator)
+            shape = x.shape[1:] if encoding is None else (encoding.channels, *encoding.shape)
+            noise = torch.randn(len(x), *shape, generator=generator)
             for low in range(0, len(x), batch_size):
                 rows = slice(low, min(low + batch_size, len(x)))
-                clean = encoding.encode(x[rows], dtype)
+                clean = x[rows].cpu().to(dtype) if encoding is None else encoding.encode(x[rows], dtype)
                 for k, sigma in enumerate(levels.tolist()):
                     y = clean + sigma * noise[rows].to(dtype)
                     denoised = {R: _call(D, y, sigma, device) for R, D in references.items()}
@@ -158,6 +171,7 @@ class _Sums:
 
         self.references = references
         self.squared = {R: zeros() for R in references}
+        self.own, self.reference = zeros(), {R: zeros() for R in references}  # squared scores, times sigma^4
         self.cosine = {R: zeros() for R in references}
         self.along, self.signal, self.displacement = zeros(), zeros(), zeros()
         self.draws, self.numbers = zeros(), zeros()
@@ -166,12 +180,14 @@ class _Sums:
         at = batch.rows, batch.level
         f, y = denoised.flatten(1), batch.y.double().cpu().flatten(1)
         exact = {R: D.flatten(1) for R, D in batch.denoised.items()}
+        self.own[at] += (f - y).square().sum(1)
         self.draws[at] += 1
         self.numbers[at] += f.shape[1]
         for R, D in exact.items():
             # cosine_similarity floors each norm at eps, in units of sigma here: a zero score gives 0, others are exact
             a, b = (f - y) / batch.sigma, (D - y) / batch.sigma
             self.squared[R][at] += (f - D).square().sum(1)
+            self.reference[R][at] += (D - y).square().sum(1)
             self.cosine[R][at] += torch.cosine_similarity(a, b, dim=1, eps=1e-100)
         if "population" in exact and "empirical" in exact:
             p, q = exact["population"], exact["empirical"]
@@ -186,6 +202,9 @@ class _Sums:
             mse[R], error = ratio_and_error(self.squared[R], self.numbers)
             columns[f"score_mse_{R}"] = (mse[R] / levels**4).numpy()
             columns[f"score_mse_{R}_se"] = (error / levels**4).numpy()
+            for name, scale in (("explained", self.own), ("captured", self.reference[R])):
+                missed, error = ratio_and_error(self.squared[R], scale)
+                columns[f"{name}_{R}"], columns[f"{name}_{R}_se"] = (1 - missed).numpy(), error.numpy()
             mean, error = ratio_and_error(self.cosine[R], self.draws)
             columns[f"cosine_{R}"], columns[f"cosine_{R}_se"] = mean.numpy(), error.numpy()
         columns["nearest"] = [nearest({R: float(mse[R][k]) for R in mse}) for k in range(len(levels))]
@@ -195,15 +214,23 @@ class _Sums:
         return pd.DataFrame(columns | {"n_samples": len(self.draws)})
 
 
-def check_splits(x: Samples) -> dict[str, Tensor]:
-    """Symbols by split name; a single tensor becomes the split ``"x"``.
+def check_splits(x: Samples, numbers: bool = False) -> dict[str, Tensor]:
+    """Symbols by split name, or numbers where these are allowed; a single tensor becomes the split ``"x"``.
 
     Raises:
-        ValueError: no split, or symbols that are not integers (N, D) with N >= 1.
+        ValueError: no split; symbols that are not integers (N, D) with N >= 1; numbers of several shapes or not finite,
+            or beside symbols.
     """
     splits = dict(x) if isinstance(x, Mapping) else {"x": x}
     if not splits:
         raise ValueError("x holds no split; give symbols (N, D), or a dict of them by split name")
+    if numbers and all(isinstance(part, Tensor) and part.is_floating_point() for part in splits.values()):
+        for name, part in splits.items():
+            if part.ndim < 2 or len(part) == 0 or part.shape[1:] != next(iter(splits.values())).shape[1:]:
+                raise ValueError(f"split {name!r} must hold numbers (N, ...) shaped alike, got {tuple(part.shape)}")
+            if not bool(part.isfinite().all()):
+                raise ValueError(f"split {name!r} must be finite; found NaN or an infinity")
+        return splits
     for name, symbols in splits.items():
         if (
             not isinstance(symbols, Tensor) or symbols.dtype.is_floating_point
@@ -219,7 +246,7 @@ def check_splits(x: Samples) -> dict[str, Tensor]:
 
 def _call(denoiser: Denoiser, y: Tensor, sigma: float, device: str = "cpu") -> Tensor:
     """The denoised images in float64 on the CPU, computed where the denoiser lives; without weights, on the device."""
-    if isinstance(denoiser, OptimalDenoiser):
+    if isinstance(denoiser, OptimalDenoiser) and not isinstance(denoiser, DensityDenoiser):
         exact = y.double().to(device)
         output: object = denoiser(exact, exact.new_full((len(y),), sigma))
     else:

@@ -137,8 +137,8 @@ def _compare(g: MaskedGrids, log_learned: Tensor, laws: Mapping[str, Tensor]) ->
     here = defined["population"] * defined["empirical"] if both else torch.zeros_like(masked)
     f = log_learned.exp()
     products = ((f - p) * (q - p), (q - p).square(), (f - p).square())
-    sums = [(here * product.sum(-1)).sum(1) for product in products]
-    position = line_position(*sums, here.sum(1) * f.shape[-1])
+    along, signal, displacement = ((here * product.sum(-1)).sum(1) for product in products)
+    position = line_position(along, signal, displacement, here.sum(1) * f.shape[-1])
     row |= {name: float(value) for name, value in position.items()}
     return row | {"n_samples": len(g.clean)}
 

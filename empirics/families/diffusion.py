@@ -39,7 +39,7 @@ def encoding_of(config: RunConfig, rule: Rule) -> Encoding:
     """The encoding that a config asks for; ValueError for one that does not fit the alphabet."""
     if config.encoding is None:
         return default_encoding(rule.shape, rule.alphabet)
-    return Encoding(rule.shape, rule.alphabet, config.encoding)  # type: ignore[arg-type]
+    return Encoding(rule.shape, rule.alphabet, config.encoding)
 
 
 def network(size: Size, rule: Rule, encoding: Encoding | None) -> nn.Module:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -30,39 +30,6 @@ class Generations(NamedTuple):
     ambiguous: Tensor  # bool (n,): some cell is far from every code; never so where symbols are generated
 
 
-class Generate(Protocol):
-    """Lets a model generate n grids; all randomness comes from the CPU generator.
-
-    With `fixed`, the random numbers drawn do not depend on the model, so that the same generator follows one sample
-    through training: noise added on the way is left out.
-    """
-
-    def __call__(
-        self,
-        model: Any,
-        n: int,
-        generator: torch.Generator,
-        config: RunConfig,
-        encoding: Encoding | None,
-        fixed: bool = False,
-    ) -> Generations: ...
-
-
-class Compare(Protocol):
-    """The comparison of a run's models, by step, with exact laws: one table for all steps, on the same samples."""
-
-    def __call__(
-        self,
-        models: Iterable[tuple[int, nn.Module]],
-        laws: Mapping[str, Law],
-        splits: dict[str, Tensor],
-        config: RunConfig,
-        encoding: Encoding | None,
-        progress: bool,
-        **options: Any,
-    ) -> dict[int, pd.DataFrame]: ...
-
-
 @dataclass(frozen=True)
 class Family:
     """One architecture and its training: what an engine, an evaluation, a comparison and a probe must know of it.
@@ -77,11 +44,14 @@ class Family:
         network: (size, rule, encoding) -> a fresh network.
         batches: (config, data, encoding, block) -> the inputs of `BLOCK` training steps, from seed and block alone.
         loss: (network, one of these inputs, encoding) -> the training loss, a scalar tensor.
-        generate: see `Generate`.
+        generate: (network, n, generator, config, encoding, fixed=False) -> n grids; all randomness comes from the CPU
+            generator. With `fixed`, the random numbers drawn do not depend on the network, so that the same generator
+            follows one sample through training: noise added on the way is left out.
         floors: (config, rule, train, encoding) -> the loss of the exact optima: "population" and "empirical".
         passes: (config) -> passes of the network over a grid that one generation takes.
         lower_rungs: (rule) -> laws that know less than the rule, by name, to compare with.
-        compare: see `Compare`.
+        compare: (pairs of a step and its network, laws, splits, config, encoding, progress, **options) -> a table per
+            step, the comparison with the exact laws, on the same samples for all steps.
         compare_options: options of `compare` beyond those that every family has.
     """
 
@@ -93,12 +63,12 @@ class Family:
     encoding: Callable[[RunConfig, Rule], Encoding | None]
     network: Callable[[Size, Rule, Any], nn.Module]
     batches: Callable[[RunConfig, Tensor, Any, int], Sequence[Any]]
-    loss: Callable[[Any, Any, Any], Tensor]
-    generate: Generate
+    loss: Callable[..., Tensor]
+    generate: Callable[..., Generations]
     floors: Callable[[RunConfig, Rule, Tensor, Any], dict[str, float]]
     passes: Callable[[RunConfig], float]
     lower_rungs: Callable[[Rule], dict[str, Law]]
-    compare: Compare
+    compare: Callable[..., dict[int, pd.DataFrame]]
     compare_options: tuple[str, ...] = ()
 
 

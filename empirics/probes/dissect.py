@@ -13,6 +13,8 @@ from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
 from ..families.family import SLOW
+from ..runs.files import write_atomically, write_table
+from ..runs.foreign_files import own_folder
 from ..runs.run import Run
 from ..statistics.claims import ClaimVerdict, claims_to_markdown
 from .basin_claim import basin_ratios, claim_basins, plot_basin_ratio
@@ -69,6 +71,8 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
     if not run.checkpoint_steps:
         raise ValueError(f"{run.path} keeps no weights, so there is nothing to look into")
     _ = run.onsets  # raises where the run has not ended
+    if out is None:
+        own_folder(folder, make=True)
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
     parts = [Part("states", _states(n_noises)), *(p for p in _PARTS if p.channel in (None, run.family.channel))]
@@ -78,7 +82,7 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
         bar.set_description(part.name)
         verdicts += part.write(run, folder)
     if verdicts:
-        (folder / "claims.md").write_text(claims_to_markdown(verdicts) + "\n", encoding="utf-8")
+        write_atomically(folder / "claims.md", f"{claims_to_markdown(verdicts)}\n".encode())
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv", ".md"))
 
 
@@ -89,7 +93,7 @@ def _optima(run: Run, *wanted: Optimum) -> Sequence[Optimum]:
 
 
 def _write(table: pd.DataFrame, folder: Path, name: str) -> None:
-    table.to_csv(folder / f"{name}.csv", index=False)
+    write_table(folder / f"{name}.csv", table)
 
 
 def _states(n: int) -> Callable[[Run, Path], list[ClaimVerdict]]:

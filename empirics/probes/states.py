@@ -22,7 +22,7 @@ from ..data import hash_rows, occur, random_stream
 from ..families import Generations
 from ..onsets import Onset
 from ..runs.run import Run
-from ..style import COLOURS, cell_edges, figure_style
+from ..style import COLOURS, cell_edges, figure_style, save_figure
 from .phases import kept_steps, run_title
 from .record import RunRecord
 
@@ -181,7 +181,7 @@ def plot_state_raster(raster: StateRaster, run: Run | RunRecord, path: str | Pat
         left, right = halves
         draw_raster(left, raster, run)
         draw_windows(right, raster, run, across=False)
-        figure.savefig(path)
+        save_figure(figure, path)
 
 
 def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunRecord) -> None:

@@ -34,11 +34,12 @@ def payload(found: RunsFolder, findings: Sequence[Findings]) -> dict[str, Any]:
     """
     runs = found.runs
     varied = differing_fields(runs)
-    numbers = ["n_train", "seed", "seconds", "chance", "steps_done", "evaluations"]
+    numbers = ["n_train", "seconds", "chance", "steps_done", "evaluations"]
     numbers += [f"{name}_{end}" for name in CRITERIA for end in ("lower", "upper")]
     return {
         "runs": runs["run"].tolist(),
-        "texts": {name: _coded(runs[name]) for name in ("model", "rule", "status", "support_size")},
+        # A seed as text: beyond 2^53 JavaScript's numbers are not exact.
+        "texts": {name: _coded(runs[name]) for name in ("model", "rule", "status", "support_size", "seed")},
         "numbers": {name: _numbers(runs[name]) for name in numbers},
         "varied": {name: _coded(runs[name].map(setting_text)) for name in varied},
         "settings": setting_fields(runs),
@@ -74,7 +75,7 @@ def setting_text(value: Any) -> str:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key by which G=9 comes before G=12."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d{1,18})", text)]
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d{1,40})", text)]
 
 
 def figure(scaling: Scaling, finding: Findings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
+from ..runs.foreign_files import printable
 from ..runs.reading import UNFINISHED
 from ..statistics.claims import ClaimVerdict
 from ..style import COLOURS
@@ -40,7 +41,7 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
     runs = found.runs
     style = _asset("report.css").replace("/*{{colours}}*/", " ".join(f"--{k}: {v};" for k, v in COLOURS.items()))
     script = _asset("charts.js") + _asset("report.js")
-    title = found.folder.resolve().name or "runs"
+    title = printable(found.folder.resolve().name) or "runs"
     parts = {
         "title": escape(title),
         "style": style,
@@ -143,7 +144,8 @@ def _claim(claim: ClaimVerdict) -> str:
         level = 90 if claim.claim == "C3" else 95
         numbers.append(f"{claim.estimate:.3g} [{claim.ci[0]:.3g}, {claim.ci[1]:.3g}], {level}% interval")
     if claim.p_value is not None:
-        numbers.append(_p_text(claim.p_value))
+        at_most = claim.p_value <= claim.p_floor
+        numbers.append(_p_text(claim.p_value).replace("=", "&le;") if at_most else _p_text(claim.p_value))
     numbers.append(f"{claim.n_runs:,} runs")
     body = f'<p class="statement">{_statement(claim.statement)}</p><p class="numbers">{"; ".join(numbers)}</p>'
     body += "".join(f'<p class="note">{_text(text)}</p>' for text in (claim.note, claim.test) if text)

@@ -48,17 +48,17 @@
   const varied = Object.keys(data.varied);
   const setting = (name, i) => coded(data.varied[name], i);
   const words = Array.from({ length: N }, (_, i) => [
-    text("model", i), text("rule", i), "N=" + number("n_train", i), "seed=" + number("seed", i), text("status", i),
+    text("model", i), text("rule", i), "N=" + number("n_train", i), "seed=" + text("seed", i), text("status", i),
     ...varied.map((name) => name + "=" + setting(name, i)), data.runs[i],
   ].join(" ").toLowerCase());
-  const nameOf = (i) => `${text("model", i)}, ${text("rule", i)}, N = ${count(number("n_train", i))}, seed ${number("seed", i)}`;
+  const nameOf = (i) => `${text("model", i)}, ${text("rule", i)}, N = ${count(number("n_train", i))}, seed ${text("seed", i)}`;
 
   const ends = ["tau_rule", "tau_mem"].flatMap((name) => ["_lower", "_upper"].flatMap((end) => data.numbers[name + end])).filter((v) => v > 0);
   const domain = ends.length ? [ends.reduce((a, b) => Math.min(a, b)), ends.reduce((a, b) => Math.max(a, b))] : [1, 10];
 
   // The order in which a reader looks for runs, not that of folder names.
   const natural = Array.from({ length: N }, (_, i) => i);
-  const place = (i) => [data.texts.model.codes[i], data.texts.rule.codes[i], number("n_train", i), number("seed", i), i];
+  const place = (i) => [data.texts.model.codes[i], data.texts.rule.codes[i], number("n_train", i), data.texts.seed.codes[i], i];
   const places = natural.map(place);
   natural.sort((a, b) => places[a].map((value, k) => value - places[b][k]).find((difference) => difference !== 0) || 0);
 
@@ -73,7 +73,7 @@
     ...(several("model") ? [plain(["Model"], "", (i) => text("model", i), code("model"))] : []),
     plain(["Rule"], "", (i) => opener(i, text("rule", i)), code("rule")),
     plain(["N"], "samples", (i) => count(number("n_train", i)), (i) => number("n_train", i), true),
-    plain(["Seed"], "", (i) => String(number("seed", i)), (i) => number("seed", i), true),
+    plain(["Seed"], "", (i) => text("seed", i), (i) => data.texts.seed.codes[i], true),
     ...ordered.slice(0, 4).filter((name) => data.settings.includes(name)).map(field),
     plain(tau("tau_rule"), "steps", (i) => interval(onset("tau_rule", i)), (i) => late(onset("tau_rule", i)), true),
     plain(tau("tau_mem"), "steps", (i) => interval(onset("tau_mem", i)), (i) => late(onset("tau_mem", i)), true),
@@ -213,7 +213,7 @@
       const rows = others.map(([name, says]) => [name.startsWith("tau_") ? tau(name) : name.replaceAll("_", " "), `${interval(onset(name, i))} steps: ${says}`]);
       parts.push(html("details", {}, html("summary", {}, "Other onsets"), list(rows)));
     }
-    const all = [["rule", text("rule", i)], ["model", text("model", i)], ["n_train", String(number("n_train", i))], ["seed", String(number("seed", i))],
+    const all = [["rule", text("rule", i)], ["model", text("model", i)], ["n_train", String(number("n_train", i))], ["seed", text("seed", i)],
       ...varied.map((name) => [name, setting(name, i)]), ...Object.entries(data.shared)];
     parts.push(html("details", {}, html("summary", {}, "All settings"), list(all)));
     const environment = Object.entries(JSON.parse(coded(data.environments, i)));

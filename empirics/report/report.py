@@ -48,11 +48,16 @@ def write_report(path: str | Path, out: str | Path | None = None) -> Path:
         raise ValueError(f"{printable(path)} holds no run{faults}")
     findings, notes = find(found.runs)
     folder = Path(path if out is None else out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "clocks.csv", _clocks_csv(found.runs).encode())
-    write_atomically(folder / "scaling.md", _markdown(findings, notes).encode())
-    write_atomically(folder / "report.html", page(found, findings, notes).encode())
+    folder.mkdir(parents=True, exist_ok=True)  # its files are replaced, never written through
+    write_atomically(folder / "clocks.csv", _bytes(_clocks_csv(found.runs)))
+    write_atomically(folder / "scaling.md", _bytes(_markdown(findings, notes)))
+    write_atomically(folder / "report.html", _bytes(page(found, findings, notes)))
     return folder / "report.html"
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with an escape for what a name of a folder holds that is no text."""
+    return text.encode(errors="backslashreplace")
 
 
 def _clocks_csv(runs: pd.DataFrame) -> str:
@@ -63,16 +68,16 @@ def _clocks_csv(runs: pd.DataFrame) -> str:
     whole = [name for name in CRITERIA if {f"{name}_lower", f"{name}_upper"} <= set(onsets)]
     kept = onsets[[f"{name}_{end}" for name in whole for end in ("lower", "upper")]]
     table = pd.concat([table, kept, runs.loc[table.index, ["run"]]], axis=1)
-    for name in table.select_dtypes("object"):
-        table[name] = table[name].map(_not_a_formula, na_action="ignore")
+    for name in table:  # whatever type pandas gives to text, which changes from version to version
+        table[name] = table[name].map(_not_a_formula)
     buffer = io.StringIO()
     table.to_csv(buffer, index=False)
     return buffer.getvalue()
 
 
-def _not_a_formula(text: str) -> str:
-    """A spreadsheet would compute a cell that begins like this."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+def _not_a_formula(value: object) -> object:
+    """A spreadsheet would compute a text that begins like this."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def _markdown(findings: Sequence[Findings], notes: Sequence[str]) -> str:

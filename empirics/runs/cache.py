@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .files import write_atomically
+from .files import temporaries, write_atomically
 from .foreign_files import read_regular
 
 FOLDER, FILE = ".twoclocks-cache", "runs.parquet"
 METRIC = "metric:"
 """Begins the names of the columns that list a metric of all evaluations of a run."""
 
-_FORMAT = 1
+_FORMAT = 2
 _KEY = b"twoclocks"
-_LARGEST = 2**33
+_A_RUN = 2**20  # bytes that the rows of one run may take
 
 
 def read_cache(folder: Path, schema: pa.Schema, prints: dict[str, str], metrics: bool) -> pa.Table | None:
@@ -38,7 +38,12 @@ def read_cache(folder: Path, schema: pa.Schema, prints: dict[str, str], metrics:
     if not _is_plain_folder(path.parent):
         return None
     try:
-        file = pq.ParquetFile(pa.BufferReader(read_regular(path, _LARGEST)))
+        most = 2 * len(prints) + 64  # rows; more were never written for these runs, and would only fill the memory
+        file = pq.ParquetFile(pa.BufferReader(read_regular(path, _A_RUN * most)))
+        facts = file.metadata
+        sizes = [facts.row_group(k).total_byte_size for k in range(min(facts.num_row_groups, most))]
+        if facts.num_row_groups > most or facts.num_rows > most or sum(sizes) > _A_RUN * most:
+            return None
         stored = file.schema_arrow
         lists = [field for field in stored if field.name.startswith(METRIC)]
         sound = (
@@ -73,6 +78,8 @@ def write_cache(folder: Path, table: pa.Table) -> None:
             buffer = io.BytesIO()
             pq.write_table(table.replace_schema_metadata({_KEY: _stamp()}), buffer, compression="zstd")
             write_atomically(target / FILE, buffer.getvalue())
+            for left in temporaries(target, older=3600):
+                left.unlink()
 
 
 def _stamp() -> bytes:

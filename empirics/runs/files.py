@@ -7,20 +7,25 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
-import zipfile
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
+from .foreign_files import NOTE, DamagedFile, TensorHeader, printable, read_arrays, read_regular, tensor_header
 
-class DamagedFile(ValueError):
-    """A file of a run that cannot be what was written: cut short, altered, or of an unknown format."""
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}")
+_SYMBOLS_LIMIT = 2**33
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -49,96 +54,138 @@ def write_atomically(path: Path, content: bytes) -> None:
     _flush_folder(path.parent)
 
 
+def temporaries(folder: Path, older: float = 0.0) -> Iterator[Path]:
+    """What `write_atomically` left in a folder when it was killed.
+
+    Args:
+        folder: where to look, not below it.
+        older: seconds since it was last written; where others may write at this moment, leave them some.
+    """
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                facts = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(facts.st_mode) and facts.st_mtime <= time.time() - older:
+                    yield folder / entry.name
+
+
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, atomically."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; DamagedFile when it is not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as fault:
-        raise DamagedFile(f"{path} is not valid JSON ({fault})") from None
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as CSV without its index, atomically."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Named tensors as safetensors, atomically, with a SHA-256 of the file beside it."""
-    content = safetensors_save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, Any] | None = None) -> None:
+    """Named tensors as safetensors, atomically, with a SHA-256 of the file beside it.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        note: kept in the file's header, such as the step that the tensors are of.
+    """
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    # One key: safetensors would write several in an order that changes from call to call.
+    content = safetensors_save(plain, None if note is None else {NOTE: json.dumps(note)})
+    # The digest first: from the moment that the file is there it is whole.
+    write_atomically(digest_path(path), hashlib.sha256(content).hexdigest().encode())
     write_atomically(path, content)
-    write_atomically(_digest_path(path), hashlib.sha256(content).hexdigest().encode())
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors that `write_tensors` wrote.
+def read_tensors(path: Path, largest: int = 2**36) -> tuple[dict[str, Tensor], TensorHeader]:
+    """The tensors that `write_tensors` wrote, and the header of their file, with the note.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
 
     Raises:
-        DamagedFile: missing, cut short, or altered since.
+        DamagedFile: missing, cut short, too large, or altered since.
     """
     try:
-        content = path.read_bytes()
-        digest = _digest_path(path).read_bytes()
+        digest = read_regular(digest_path(path), 64)
+        content = read_regular(path, largest)
     except FileNotFoundError as fault:
-        raise DamagedFile(f"{path} is incomplete: {Path(fault.filename).name} is missing") from None
+        raise DamagedFile(
+            f"{printable(path)} is incomplete: {printable(Path(fault.filename).name)} is missing"
+        ) from None
     if hashlib.sha256(content).hexdigest().encode() != digest:
-        raise DamagedFile(f"{path} does not match its SHA-256: it was cut short or altered")
-    return safetensors_load(content)
+        raise DamagedFile(f"{printable(path)} does not match its SHA-256: it was cut short or altered")
+    header = tensor_header(path)
+    try:
+        return safetensors_load(content), header
+    except SafetensorError as fault:
+        raise DamagedFile(printable(f"{path} does not hold tensors ({fault})")) from None
 
 
 def remove_tensors(path: Path) -> None:
     """Delete what `write_tensors` wrote."""
-    _digest_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+    digest_path(path).unlink(missing_ok=True)
 
 
-def append_line(path: Path, value: dict[str, Any]) -> None:
-    """One more line of JSON, flushed to the disk."""
-    with open(path, "ab") as file:
-        file.write((json.dumps(value) + "\n").encode())
+def append_line(path: Path, line: bytes) -> None:
+    """One more line, flushed to the disk.
+
+    Raises:
+        OSError: the disk is full, or a link is at its place.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(path, flags, 0o666), "ab") as file:
+        file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines that `append_line` wrote; a last line cut short by a crash is left out.
-
-    Raises:
-        DamagedFile: any other line is not a JSON object.
-    """
-    content = path.read_bytes() if path.exists() else b""
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):  # after the last newline there is only a cut line, or nothing
-        try:
-            value = json.loads(line)
-            if not isinstance(value, dict):
-                raise ValueError("not an object")
-        except ValueError as fault:
-            raise DamagedFile(f"{path}, line {number}: {fault}") from None
-        yield value
-
-
-def write_symbols(path: Path, x: np.ndarray, alphabet: int, **flags: np.ndarray) -> None:
-    """Grids (n, D) of symbols with boolean flags (n,), bit-packed where the alphabet has two symbols."""
+def write_symbols(path: Path, x: np.ndarray, alphabet: int, **flags: np.ndarray) -> str:
+    """Grids (n, D) of symbols with boolean flags (n,), bit-packed for two symbols; returns the file's SHA-256."""
     symbols = np.packbits(x.astype(np.uint8), axis=1) if alphabet == 2 else x.astype(np.uint8)
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"symbols": symbols, "dim": np.array(x.shape[1]), "alphabet": np.array(alphabet), **flags}
     np.savez(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def read_symbols(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Grids int64 (n, D) and flags that `write_symbols` wrote; DamagedFile for anything else."""
+def read_symbols(
+    path: Path, rows: int | None = None, dim: int | None = None, alphabet: int | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Grids int64 (n, D) and flags that `write_symbols` wrote.
+
+    Args:
+        path: of the file.
+        rows, dim, alphabet: n, D and Q that it must have; by default any.
+
+    Raises:
+        DamagedFile: missing, or anything else than such grids.
+    """
+    limit = _SYMBOLS_LIMIT if rows is None or dim is None else 2**16 + rows * (dim + 8)
+    values = read_arrays(path, limit)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            values = dict(stored)
-        dim, alphabet, symbols = int(values.pop("dim")), int(values.pop("alphabet")), values.pop("symbols")
-        x = np.unpackbits(symbols, axis=1, count=dim) if alphabet == 2 else symbols
+        width, symbols_of, symbols = int(values.pop("dim")), int(values.pop("alphabet")), values.pop("symbols")
+        packed = symbols_of == 2
+        if symbols.ndim != 2 or symbols.dtype != np.uint8 or symbols.shape[1] != (-(-width // 8) if packed else width):
+            raise ValueError(f"symbols of shape {symbols.shape} for {width} cells")
+        found, wanted = (len(symbols), width, symbols_of), (rows, dim, alphabet)
+        if any(want is not None and have != want for have, want in zip(found, wanted, strict=True)):
+            raise ValueError(
+                f"{len(symbols)} grids of {width} cells and {symbols_of} symbols, not {rows} of {dim} and {alphabet}"
+            )
+        if any(flag.shape != (len(symbols),) or flag.dtype != bool for flag in values.values()):
+            raise ValueError("flags of another length or type")
+        x = np.unpackbits(symbols, axis=1, count=width) if packed else symbols
+        if x.size and x.max() >= symbols_of:
+            raise ValueError(f"the symbol {x.max()}, beyond {symbols_of} symbols")
         return x.astype(np.int64), values
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as fault:
-        raise DamagedFile(f"{path} does not hold grids of symbols ({fault})") from None
+    except (ValueError, TypeError, KeyError) as fault:
+        raise DamagedFile(printable(f"{path} does not hold grids of symbols ({fault})")) from None
 
 
-def _digest_path(path: Path) -> Path:
+def digest_path(path: Path) -> Path:
+    """Where the SHA-256 of a file of tensors is kept."""
     return path.with_suffix(".sha256")
 
 

@@ -9,8 +9,8 @@ read-only, none is written. A copied folder gets new change times, so a cache th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ...theory import rule
 from ..criteria import CRITERIA
+from ..null_again import null_again
 from ..onsets import CLOCKS, locate
 from .cache import METRIC, read_cache, write_cache
-from .files import DamagedFile
-from .foreign_files import printable
-from .reading import UNFINISHED, RunRecord, config_kinds, read_record
+from .foreign_files import DamagedFile, printable
+from .reading import UNFINISHED, RunRecord, alphabet_of, config_kinds, read_record
 
 QUARANTINE = "quarantine"
 """Name of the folders in which a sweep sets damaged runs aside; they are not searched."""
@@ -64,10 +63,10 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
             are is in ``.attrs["unfinished"]`` either way.
 
     Returns:
-        Columns: every RunConfig field; status; chance and group_chance; seconds; for each clock ``tau_rule`` and
-        ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and _upper of every other
-        onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path relative to the folder,
-        as in `load_metrics`, and ``path``, absolute. Sorted by run.
+        Columns: every RunConfig field; status; chance, null (of copying) and group_chance; seconds; for each clock
+        ``tau_rule`` and ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and
+        _upper of every other onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path
+        relative to the folder, as in `load_metrics`, and ``path``, absolute. Sorted by run.
 
     Raises:
         ValueError: no such folder, no ended run in it, or a damaged run folder, which the message names.
@@ -82,9 +81,10 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
     clocks = [f"{clock}_{part}" for clock in CLOCKS for part in ("step", "lower", "upper", "censored")]
     if not waiting or not unfinished:
         table = table.astype({f"{clock}_censored": bool for clock in CLOCKS})
-    shown = [*config_kinds(), "status", "chance", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
+    shown = [*config_kinds(), "status", "chance", "null", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
     home = os.path.abspath(path)
-    table = table[shown].assign(path=[os.path.normpath(os.path.join(home, run)) for run in table["run"]])
+    paths = [os.path.normpath(os.path.join(home, run)) for run in table["run"]]
+    table = table[shown].assign(path=_texts(paths))
     table.attrs["unfinished"] = waiting
     return table
 
@@ -146,7 +146,10 @@ def read_runs_folder(path: str | Path, metrics: bool = True) -> RunsFolder:
             write_cache(folder, known)
     if len(known.column_names) - len(schema) > _MOST_METRICS:
         raise ValueError(f"{printable(folder)} has more than {_MOST_METRICS} different metrics; load its parts")
-    runs = known.select(schema.names).drop_columns(["fingerprint"]).to_pandas()
+    table = known.select(schema.names).drop_columns(["fingerprint"])
+    # Text as plain objects, None where there is none: pandas 3 would make both NaN and columns of its own type.
+    texts = {f.name: _texts(table.column(f.name).to_pylist()) for f in table.schema if pa.types.is_string(f.type)}
+    runs = table.to_pandas().assign(**texts)
     return RunsFolder(folder, runs, _flat(known) if metrics else {}, dict(sorted(damaged.items())))
 
 
@@ -158,14 +161,22 @@ def _find_runs(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     while waiting:
         relative = waiting.pop()
         folders, marks = [], dict.fromkeys(_FILES, "")
-        with os.scandir(folder / relative) as entries:
-            for entry in entries:
-                if entry.name in marks:
-                    facts = entry.stat(follow_symlinks=False)
-                    numbers = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
-                    marks[entry.name] = " ".join(map(str, numbers))
-                elif entry.is_dir(follow_symlinks=False) and entry.name != QUARANTINE and entry.name[0] != ".":
-                    folders.append(entry.name if relative == "." else f"{relative}/{entry.name}")
+        try:
+            with os.scandir(folder / relative) as entries:
+                for entry in entries:
+                    if entry.name in marks:
+                        facts = entry.stat(follow_symlinks=False)
+                        numbers = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
+                        marks[entry.name] = " ".join(map(str, numbers))
+                    elif entry.is_dir(follow_symlinks=False) and entry.name != QUARANTINE and entry.name[0] != ".":
+                        folders.append(entry.name if relative == "." else f"{relative}/{entry.name}")
+        except FileNotFoundError:  # moved or deleted meanwhile
+            continue
+        except OSError as fault:
+            if relative == ".":
+                raise
+            damaged[printable(relative)] = f"{printable(folder / relative)} cannot be searched ({fault.strerror})"
+            continue
         if not marks["config.json"]:
             waiting += folders
         elif printable(relative) != relative:
@@ -191,7 +202,7 @@ def _schema() -> pa.Schema:
     """Columns of the cache but for the metrics, which are lists named by METRIC and the metric."""
     texts = dict.fromkeys(("run", "fingerprint"), pa.string())
     config = {name: _ARROW[kind] for name, (kind, _) in config_kinds().items()}
-    result = {"status": pa.string(), **dict.fromkeys(("chance", "group_chance", "seconds"), pa.float64())}
+    result = {"status": pa.string(), **dict.fromkeys(("chance", "null", "group_chance", "seconds"), pa.float64())}
     result |= {"steps_done": pa.int64(), "support_size": pa.string(), "environment": pa.string()}
     for clock in CLOCKS:
         result |= {f"{clock}_{part}": pa.float64() for part in ("step", "lower", "upper")}
@@ -217,35 +228,33 @@ def _table(schema: pa.Schema, prints: dict[str, str], records: dict[str, RunReco
     return pa.table(columns)
 
 
-def _onsets(record: RunRecord) -> dict[str, float]:
-    """The ends of the onsets that result.json does not state, from the metrics."""
-    alphabet = _alphabet(record.values["rule"])
+def _onsets(record: RunRecord) -> dict[str, Any]:
+    """The onsets that result.json does not state, or states by former criteria, from the metrics."""
+    alphabet = alphabet_of(record.values["rule"])
     chance = record.values.get("chance")
     if chance is None or alphabet is None:
         return {}
     if not record.metrics:  # diverged before the first evaluation: nothing is known
         return {name: np.inf if name.endswith("_upper") else 0.0 for name in _other_ends()}
+    values, stated = record.values, "null" in record.values
     names = [
         name
         for name, criterion in CRITERIA.items()
-        if name not in CLOCKS and all(column in record.metrics for column in criterion.columns)
+        if not (stated and name in CLOCKS) and all(column in record.metrics for column in criterion.columns)
     ]
-    ends: dict[str, float] = {}
+    null = values["null"] if stated else null_again(values["rule"], values["n_train"], values["seed"])
+    levels = (chance, alphabet, None, null, values["n_eval"])
+    ends: dict[str, Any] = {"null": null}
     for name in names:  # as `find_onsets` does, without a DataFrame for each run
-        upper, lower = locate(CRITERIA[name], record.metrics["step"], record.metrics, chance, alphabet, None)
-        ends |= {f"{name}_lower": float(lower), f"{name}_upper": float(upper)}
+        upper, lower = map(float, locate(CRITERIA[name], record.metrics["step"], record.metrics, *levels))
+        ends |= {f"{name}_lower": lower, f"{name}_upper": upper}
+        if name in CLOCKS:  # of a run that ended before there was a null of copying: judged again
+            ends |= {f"{name}_step": upper, f"{name}_censored": np.isinf(upper)}
     return ends
 
 
-@cache
-def _alphabet(spec: str) -> int | None:
-    """The number of symbols of a rule; None for one that is not known here."""
-    if any(len(number) > 3 for number in "".join(c if c.isdecimal() else " " for c in spec).split()):
-        return None  # a grid that nobody trained on: do not build it
-    try:
-        return rule(spec).alphabet
-    except ValueError:
-        return None
+def _texts(values: Sequence[str | None]) -> pd.Series:
+    return pd.Series(values, dtype=object)
 
 
 def _merge(known: pa.Table | None, new: pa.Table) -> pa.Table:

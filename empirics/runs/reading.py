@@ -1,10 +1,15 @@
-"""One run folder as plain checked values, for tables of many runs; nothing in it is believed before it is checked."""
+"""One run folder as plain checked values, the only reader of all commands; nothing in it is believed before a check.
+
+result.json carries a digest of itself, and those of config.json, the training set and metrics.jsonl as they were when
+the run ended. Runs that ended before there were digests are checked as far as can be: against the evaluations that were
+due, and against the clocks and the chance that follow from them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import re
 import types
 from dataclasses import dataclass
 from functools import cache
@@ -13,19 +18,19 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ...theory import rule
 from ..config import RunConfig
-from ..onsets import CLOCKS
-from .files import DamagedFile
-from .foreign_files import printable, read_regular
-from .run import FORMAT
+from ..criteria import CRITERIA, FORMER
+from ..onsets import CLOCKS, locate
+from .evaluations import MOST_COLUMNS, Evaluations, check_against, read_evaluations
+from .foreign_files import DamagedFile, brief, printable, read_json_object
 
+FORMAT = 1
 STATUSES = ("finished", "stopped", "diverged")
 UNFINISHED = "unfinished"
 
-_SMALL, _LARGE = 2**20, 2**27  # bytes: of config.json and result.json; of metrics.jsonl, some 180,000 evaluations
-_MOST_COLUMNS = 100
+_SMALL = 2**20  # bytes: of config.json and result.json
 _LONGEST_TEXT = 300
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -33,30 +38,69 @@ class RunRecord:
     """What a run folder holds.
 
     Attributes:
-        values: config fields, status and, once the run has ended, chance, group_chance, seconds, steps_done,
+        config: of the run.
+        config_digest: SHA-256 of config.json.
+        evaluations: from metrics.jsonl.
+        result: of result.json; empty before the run has ended.
+        values: config fields, status and, once the run has ended, chance, group_chance, null (not in old runs, whose
+            clocks are those of `FORMER`), seconds, steps_done,
             support_size, environment (JSON), and each clock's _step, _lower, _upper, _censored.
-        metrics: columns of metrics.jsonl, float64, equally long.
     """
 
+    config: RunConfig
+    config_digest: str
+    evaluations: Evaluations
+    result: dict[str, Any]
     values: dict[str, Any]
-    metrics: dict[str, np.ndarray]
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of metrics.jsonl, float64, equally long."""
+        return self.evaluations.columns
 
 
 def read_record(folder: str | Path) -> RunRecord:
-    """Read config.json, result.json and metrics.jsonl of a run.
+    """Read config.json, result.json and metrics.jsonl of a run, and hold them against each other.
 
     Raises:
         DamagedFile: one of them cannot be what a run wrote; the message names the file and the fault.
     """
     folder = Path(folder)
-    values: dict[str, Any] = {**_config(folder / "config.json")}
-    metrics = _metrics(folder / "metrics.jsonl")
-    result = folder / "result.json"
-    if result.is_symlink() or result.exists():
-        values |= _result(result)
-    else:
-        values["status"] = UNFINISHED
-    return RunRecord(values, metrics)
+    config, digest = read_config(folder / "config.json")
+    path, metrics = folder / "result.json", folder / "metrics.jsonl"
+    # The result before the metrics: a run that ends while it is read has written all of them by then.
+    has_ended = path.is_symlink() or path.exists()
+    result = read_json_object(path, _SMALL)[0] if has_ended else {}
+    ended = _result(path, result) if has_ended else {"status": UNFINISHED}
+    evaluations = read_evaluations(metrics, config, digest)
+    if has_ended:
+        check_against(metrics, evaluations, config, ended["status"], ended["steps_done"])
+        if "digest" in result or evaluations.bound:
+            _check_digests(path, result, evaluations, digest)
+        else:
+            _check_old(path, ended, evaluations, config)
+    return RunRecord(config, digest, evaluations, result, {**config.to_dict(), **ended})
+
+
+def result_digest(result: dict[str, Any]) -> str:
+    """SHA-256 of a result, but for the digest itself and the wall time, which no rerun repeats."""
+    bound = {name: value for name, value in result.items() if name not in ("seconds", "digest")}
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+
+
+def alphabet_of(spec: str) -> int | None:
+    """The number of symbols of a rule; None for one that is not known here."""
+    if any(len(number) > 3 for number in "".join(c if c.isdecimal() else " " for c in spec).split()):
+        return None  # a grid that nobody trained on: do not build it
+    return _alphabet(spec)
+
+
+@cache
+def _alphabet(spec: str) -> int | None:
+    try:
+        return rule(spec).alphabet
+    except ValueError:
+        return None
 
 
 @cache
@@ -74,8 +118,13 @@ def _kind(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def _config(path: Path) -> dict[str, Any]:
-    stored = _json_object(path, _SMALL)
+def read_config(path: Path) -> tuple[RunConfig, str]:
+    """The config of a run, and the SHA-256 of its file.
+
+    Raises:
+        DamagedFile: missing, or not a config of a format that this version knows.
+    """
+    stored, content = read_json_object(path, _SMALL)
     if stored.pop("format", None) != FORMAT:
         raise DamagedFile(f"{printable(path)} is not of format {FORMAT}")
     kinds = config_kinds()
@@ -84,24 +133,29 @@ def _config(path: Path) -> dict[str, Any]:
         if not (optional and stored[name] is None):
             stored[name] = _checked(path, name, stored[name], kind)
     try:
-        config = RunConfig.from_dict(stored)
-        return {name: getattr(config, name) for name in kinds}
+        return RunConfig.from_dict(stored), hashlib.sha256(content).hexdigest()
     except (ValueError, TypeError) as fault:
-        raise DamagedFile(printable(f"{path}: {fault}")) from None
+        raise DamagedFile(printable(f"{path}: {fault}")[:1000]) from None
 
 
-def _result(path: Path) -> dict[str, Any]:
-    stored = _json_object(path, _SMALL)
+def _result(path: Path, stored: dict[str, Any]) -> dict[str, Any]:
     status = stored.get("status")
     if status not in STATUSES:
-        raise DamagedFile(f"{printable(path)}: status must be one of {', '.join(STATUSES)}, got {_brief(status)}")
+        raise DamagedFile(f"{printable(path)}: status must be one of {', '.join(STATUSES)}, got {brief(status)}")
     values: dict[str, Any] = {"status": status}
-    for name in ("chance", "group_chance", "seconds"):
+    for name, most in (("chance", 1.0), ("group_chance", 1.0), ("seconds", math.inf)):
         values[name] = _checked(path, name, stored.get(name), float)
+        if not 0 <= values[name] <= most:
+            wanted = "lie in 0..1" if most == 1 else "be at least 0"
+            raise DamagedFile(f"{printable(path)}: {name} must {wanted}, got {values[name]:g}")
+    if isinstance(null := stored.get("null"), dict):
+        values["null"] = _checked(path, "null", null.get("memorization"), float)
+        if not 0 <= values["null"] <= 1:
+            raise DamagedFile(f"{printable(path)}: null must lie in 0..1, got {values['null']:g}")
     values["steps_done"] = _checked(path, "steps", stored.get("steps"), int)
     values["support_size"] = _checked(path, "support_size", stored.get("support_size", ""), str)
     environment = stored.get("environment", {})
-    if not isinstance(environment, dict) or len(environment) > _MOST_COLUMNS:
+    if not isinstance(environment, dict) or len(environment) > MOST_COLUMNS:
         raise DamagedFile(f"{printable(path)}: environment must be an object of texts")
     checked = {_checked(path, "environment", k, str): _checked(path, k, v, str) for k, v in environment.items()}
     values["environment"] = json.dumps(checked, sort_keys=True)
@@ -120,66 +174,42 @@ def _result(path: Path) -> dict[str, Any]:
     return values
 
 
-def _metrics(path: Path) -> dict[str, np.ndarray]:
-    """Columns of the evaluations; a last line cut short by a crash is left out, as in `Run.metrics`."""
-    try:
-        lines = read_regular(path, _LARGE).split(b"\n")[:-1]
-    except FileNotFoundError:
-        return {}
-    if not lines:
-        return {}
-    try:
-        rows = _loads(b"[" + b",".join(lines) + b"]")  # one call is twice as fast as one a line
-        if len(rows) != len(lines) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError("a line is not one JSON object")
-        names = list(rows[0])
-        if any(list(row) != names for row in rows):  # a run that a newer version continued, with more columns
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            rows = [{name: row.get(name) for name in names} for row in rows]
-        if len(names) > _MOST_COLUMNS or not all(_NAME.fullmatch(name) for name in names):
-            raise ValueError(f"the columns must be at most {_MOST_COLUMNS} plain names")
-        for number, row in enumerate(rows, start=1):
-            if not {type(value) for value in row.values()} <= {int, float, types.NoneType}:
-                raise ValueError(f"line {number} holds something that is not a number")
-        table = np.array([list(row.values()) for row in rows], dtype=float)
-    except (ValueError, OverflowError) as fault:
-        raise DamagedFile(printable(f"{path}: {_first_bad_line(lines) or fault}")) from None
-    columns = dict(zip(names, table.T, strict=True))
-    steps = columns.get("step", np.full(len(table), np.nan))
-    if not (np.isfinite(steps).all() and (steps >= 0).all() and (np.diff(steps) > 0).all() and steps[-1] < 2**53):
-        raise DamagedFile(f"{printable(path)}: step must be there, at least 0 and increasing")
-    return columns
+def _check_digests(path: Path, result: dict[str, Any], evaluations: Evaluations, config_digest: str) -> None:
+    if result.get("digest") != result_digest(result):
+        raise DamagedFile(f"{printable(path)} does not match its digest: it was edited")
+    digests = result.get("digests")
+    stated = digests if isinstance(digests, dict) else {}
+    for name, found, file in (
+        ("config", config_digest, "config.json"),
+        ("evaluations", evaluations.digests[-1], "metrics.jsonl"),
+    ):
+        if stated.get(name) != found:
+            where = printable(path.with_name(file))
+            raise DamagedFile(f"{where} is not what result.json was made from: it was edited or is of another run")
 
 
-def _first_bad_line(lines: list[bytes]) -> str:
-    for number, line in enumerate(lines, start=1):
-        try:
-            if not isinstance(_loads(line), dict):
-                return f"line {number} is not a JSON object"
-        except ValueError as fault:
-            return f"line {number}: {fault}"
-    return ""
-
-
-def _json_object(path: Path, limit: int) -> dict[str, Any]:
-    try:
-        value = _loads(read_regular(path, limit))
-    except DamagedFile:
-        raise
-    except ValueError as fault:
-        raise DamagedFile(printable(f"{path} is not valid JSON ({fault})")) from None
-    except OSError as fault:
-        raise DamagedFile(f"{printable(path)} cannot be read ({fault.strerror})") from None
-    if not isinstance(value, dict):
-        raise DamagedFile(f"{printable(path)} is not a JSON object")
-    return value
-
-
-def _loads(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+def _check_old(path: Path, ended: dict[str, Any], evaluations: Evaluations, config: RunConfig) -> None:
+    """A result from before there were digests must be the one that follows from the evaluations."""
+    size = ended["support_size"]
+    if size.isdecimal() and not math.isclose(ended["chance"] * int(size), config.n_train, rel_tol=1e-9):
+        raise DamagedFile(
+            f"{printable(path)}: chance is {ended['chance']:g}, not the {config.n_train} / {size} that follows from N"
+        )
+    alphabet = alphabet_of(config.rule)
+    if alphabet is None:
+        return
+    for clock in CLOCKS:
+        step, lower = math.inf, 0.0
+        if evaluations.lines:
+            columns, null = evaluations.columns, ended.get("null")
+            criterion = CRITERIA[clock if null is not None else FORMER[clock]]
+            at = locate(criterion, columns["step"], columns, ended["chance"], alphabet, None, null, config.n_eval)
+            step, lower = map(float, at)
+        stated = tuple(ended[f"{clock}_{part}"] for part in ("step", "lower", "upper"))
+        if stated != (step, lower, step):
+            raise DamagedFile(
+                f"{printable(path)}: {clock} is ({stated[1]:g}, {stated[2]:g}], by metrics.jsonl ({lower:g}, {step:g}]"
+            )
 
 
 def _checked(path: Path, name: str, value: Any, kind: type) -> Any:
@@ -196,17 +226,9 @@ def _checked(path: Path, name: str, value: Any, kind: type) -> Any:
         value = kind(value) if good else value
     if not good:
         wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a short text"}[kind]
-        raise DamagedFile(f"{printable(path)}: {printable(name)[:60]} must be {wanted}, got {_brief(value)}")
+        raise DamagedFile(f"{printable(path)}: {printable(name)[:60]} must be {wanted}, got {brief(value)}")
     return value
 
 
 def _or_infinite(path: Path, name: str, value: Any) -> float:
     return math.inf if value is None else float(_checked(path, name, value, float))
-
-
-def _brief(value: Any) -> str:
-    """A value for a message; never the whole of a huge one."""
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = str(value)[:60] if not isinstance(value, int) or abs(value) < 10**60 else "a huge number"
-    return printable(text)

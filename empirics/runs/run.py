@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
+import os
 import platform
 import time
 from importlib.metadata import version
@@ -18,27 +19,33 @@ from torch import Tensor, nn
 from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
+from ..data import hash_rows
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
-from ..onsets import Onset, find_onsets
+from ..null_again import null_again
+from ..onsets import Onset, clock_onsets, find_onsets
 from ..placement import place_network
 from ..state_counts import state_counts
+from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
+from .evaluations import Evaluations, evaluation_line
 from .files import (
-    DamagedFile,
     append_line,
-    read_json,
-    read_lines,
     read_symbols,
     read_tensors,
     remove_tensors,
+    temporaries,
     write_atomically,
     write_json,
     write_symbols,
     write_tensors,
 )
+from .foreign_files import DamagedFile, own_folder, printable, read_json_object, read_regular
+from .lock import LOCK
+from .reading import FORMAT, RunRecord, read_record, result_digest
 
-FORMAT = 1
 _HARDWARE = ("device", "precision")
+_PARTS = ("checkpoints", "samples")
+_ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
 
 
 class Run:
@@ -47,7 +54,8 @@ class Run:
     ``config.json`` what was asked; ``hardware.json`` which device and precision that became; ``training_set.npz``;
     ``metrics.jsonl`` a line an evaluation; ``samples/`` the generations of each evaluation; ``checkpoints/`` weights
     (and, until the run ends, the whole training state); ``result.json`` the clocks, chance levels and environment, once
-    the run has ended.
+    the run has ended. Digests bind them all to the config and to their steps (see `evaluations.py` and `reading.py`):
+    what was cut, edited or brought from another run raises DamagedFile where it is read.
 
     Attributes:
         path: the folder.
@@ -60,6 +68,7 @@ class Run:
         self.config = config
         self.device = "cpu"
         self._precision: str | None = None
+        self._config_digest = self._digest = ""  # of config.json, and of the evaluations so far, while it is written
 
     def on(self, device: str, precision: str | None = None) -> Run:
         """The run with networks that `model` puts on a device, in a precision; by default that of the training.
@@ -72,7 +81,11 @@ class Run:
         return moved
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.status}, {self.hardware['precision']} on {self.hardware['device']})"
+        try:
+            about = f"{self.status}, {self.hardware['precision']} on {self.hardware['device']}"
+        except ValueError:
+            about = "damaged"
+        return f"Run({str(self.path)!r}, {about})"
 
     @property
     def rule(self) -> Rule:
@@ -96,16 +109,20 @@ class Run:
         """What the package must know of the run's architecture."""
         return family(self.config.model)
 
+    def read(self) -> RunRecord:
+        """Config, evaluations and result as they are on disk now, checked; DamagedFile where they do not hold."""
+        return read_record(self.path)
+
     @property
     def metrics(self) -> pd.DataFrame:
         """One row an evaluation: step, loss, the ratios of `Evaluator.metrics`, and seconds of wall time so far."""
-        return pd.DataFrame(list(read_lines(self.path / "metrics.jsonl")))
+        table = pd.DataFrame(self.read().metrics)
+        return table.astype({"step": np.int64}) if len(table) else table
 
     @property
     def result(self) -> dict[str, Any]:
         """Status, clocks, chance levels, environment; empty before the run has ended."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else {}
+        return self.read().result
 
     @property
     def status(self) -> str:
@@ -113,15 +130,37 @@ class Run:
         return str(self.result.get("status", "unfinished"))
 
     @property
+    def divergence(self) -> str:
+        """How the run diverged, in words; empty where it did not."""
+        record = self.read()
+        if record.values["status"] == "diverged":
+            return f"the loss is no number at step {record.values['steps_done']}"
+        loss = record.metrics.get("loss", np.empty(0))
+        if len(loss) and not loss[-1] <= _ABSURD_LOSS:
+            return f"the loss is {loss[-1]:.3g} at step {record.evaluations.steps[-1]}, far above that of a guess"
+        return ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has a result."""
+        return os.path.lexists(self.path / "result.json")
+
+    @property
     def onsets(self) -> dict[str, Onset]:
         """The two clocks, tau_rule and tau_mem.
+
+        The result of a run that ended before there was a null of copying states other criteria, `FORMER`; its clocks
+        are found again from its metrics.
 
         Raises:
             ValueError: the run has not ended.
         """
-        if not self.result:
+        result = self.result
+        if not result:
             raise ValueError(f"{self.path} has no result yet: the run has not ended; resume it")
-        stored = self.result["onsets"]
+        if "null" not in result and len(metrics := self.metrics):
+            return clock_onsets(metrics, self.chance, self.rule.alphabet, self.null, self.config.n_eval)
+        stored = result["onsets"]
         return {
             name: Onset(_infinite(o["step"]), o["lower"], _infinite(o["upper"]), o["censored"])
             for name, o in stored.items()
@@ -136,7 +175,9 @@ class Run:
         metrics = self.metrics
         if metrics.empty:
             raise ValueError(f"{self.path} has no evaluation yet")
-        return find_onsets(metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife)[name]
+        return find_onsets(
+            metrics, self.chance, self.rule.alphabet, (name,), patience, ema_halflife, self.null, self.config.n_eval
+        )[name]
 
     @property
     def chance(self) -> float:
@@ -145,15 +186,23 @@ class Run:
         return chance_memorization(self.rule, self.train_set) if stored is None else float(stored)
 
     @property
+    def null(self) -> float:
+        """The null of copying: memorization that needs none; see `null_of_copying`, and `null_again` for old runs."""
+        stored = self.result.get("null")
+        if stored is None:
+            return null_again(self.config.rule, self.config.n_train, self.config.seed)
+        return float(stored["memorization"])
+
+    @property
     def hardware(self) -> dict[str, str]:
         """The device and precision that the run began with, and keeps wherever it is resumed.
 
         For a run that was recorded before these were: what its config asks by name.
         """
         path = self.path / "hardware.json"
-        found = read_json(path) if path.exists() else self.config.to_dict()
-        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in _HARDWARE):
-            raise DamagedFile(f"{path} must name a device and a precision")
+        found = read_json_object(path, 2**20)[0] if os.path.lexists(path) else self.config.to_dict()
+        if not all(isinstance(found.get(name), str) for name in _HARDWARE):
+            raise DamagedFile(f"{printable(path)} must name a device and a precision")
         return {name: found[name] for name in _HARDWARE}
 
     @property
@@ -163,18 +212,33 @@ class Run:
 
     @property
     def train_set(self) -> Tensor:
-        """The training symbols, int64 (N, D)."""
-        return torch.from_numpy(read_symbols(self.path / "training_set.npz")[0])
+        """The training symbols, int64 (N, D).
+
+        Raises:
+            DamagedFile: they are not N different valid grids of the rule, or not those that the run ended with.
+        """
+        path, known = self.path / "training_set.npz", self.rule
+        x = torch.from_numpy(read_symbols(path, self.config.n_train, known.dim, known.alphabet)[0])
+        stated = self.result.get("digests", {}).get("training_set")
+        if stated is not None and stated != self._training_set_digest():
+            raise DamagedFile(f"{printable(path)} is not what result.json was made from: it was edited")
+        if not known.is_valid(x).all() or len(hash_rows(x)) != len(x):
+            raise DamagedFile(f"{printable(path)} does not hold different valid grids of {known.spec}")
+        return x
 
     def samples(self, step: int) -> Generations:
-        """The generations of the evaluation at a step."""
-        x, flags = read_symbols(self.path / "samples" / f"step-{step:010d}.npz")
+        """The generations of the evaluation at a step.
+
+        Raises:
+            DamagedFile: missing, or not those that were measured.
+        """
+        x, flags = self._read_samples(step, self.read().evaluations)
         return Generations(torch.from_numpy(x), torch.from_numpy(flags["ambiguous"]))
 
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps whose weights are kept."""
-        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("weights-*.safetensors"))
+        return kept_steps(self.path, "weights")
 
     def model(self, step: int | None = None) -> nn.Module:
         """The model with the weights that generated at a step; by default the last kept.
@@ -186,97 +250,185 @@ class Run:
         steps = self.checkpoint_steps
         if not steps or (step is not None and step not in steps):
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
-        tensors = read_tensors(self._weights_path(steps[-1] if step is None else step))
+        step = steps[-1] if step is None else step
+        path = checkpoint_path(self.path, "weights", step)
         model = build_model(self.config.model, self.rule, self.encoding)
-        precision = self._precision or resolve_precision(self.hardware["precision"], self.device)
-        set_precision(model, precision)
-        model.load_state_dict(tensors)
+        own = model.state_dict()
+        check_weights(self.path, self.read(), step, {name: tuple(value.shape) for name, value in own.items()})
+        model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])
+        set_precision(model, self._precision or resolve_precision(self.hardware["precision"], self.device))
         return place_network(model.eval(), self.device)
+
+    def check_bulk(self, whole: bool = False) -> None:
+        """DamagedFile unless the generations and the weights of all evaluations so far are there, and theirs.
+
+        Args:
+            whole: read the weights to the end, and miss none that this run must have kept. Else as `check_weights`;
+                weights that someone has deleted to save space are not missed then.
+        """
+        record = self.read()
+        kept, found = 0, self.checkpoint_steps
+        for step in record.evaluations.steps:
+            self._read_samples(step, record.evaluations)
+            if whole and record.evaluations.bound and step >= self.config.checkpoint_ratio * kept:
+                kept = step
+                found.append(step)
+        last = record.evaluations.steps[-1] if record.evaluations.steps else 0
+        for step in sorted(set(found)):
+            if step <= last:  # later ones were being written when the run was killed, and are written again
+                check_weights(self.path, record, step)
+                if whole:
+                    read_tensors(checkpoint_path(self.path, "weights", step))
 
     # What follows writes; `train` calls it.
 
     def start(self, train: Tensor, resolved: RunConfig) -> None:
         """Lay out a new run folder; `resolved` is the config with device and precision as they are here."""
-        for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
-            folder.mkdir(parents=True, exist_ok=True)
+        for name in _PARTS:
+            own_folder(self.path / name, make=True)
         write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
         found = {**{name: getattr(resolved, name) for name in _HARDWARE}, "processor": sorted(processor_flags())}
         write_json(self.path / "hardware.json", found)
         write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
+        self._continue_from(self.read().evaluations, 0)
 
     def record(self, metrics: dict[str, float], generations: Generations) -> None:
         """Add one evaluation: its generations, then its line of metrics."""
-        path = self.path / "samples" / f"step-{metrics['step']:010d}.npz"
-        write_symbols(path, generations.symbols.numpy(), self.rule.alphabet, ambiguous=generations.ambiguous.numpy())
-        append_line(self.path / "metrics.jsonl", metrics)
+        path = self._samples_path(int(metrics["step"]))
+        symbols, flags = generations.symbols.numpy(), generations.ambiguous.numpy()
+        of_samples = write_symbols(path, symbols, self.rule.alphabet, ambiguous=flags)
+        line, self._digest = evaluation_line(metrics, of_samples, self._digest)
+        append_line(self.path / "metrics.jsonl", line)
 
     def forget_after(self, step: int) -> None:
         """Drop evaluations later than a step: the training that resumes there makes them again."""
-        kept = [line for line in read_lines(self.path / "metrics.jsonl") if line["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", b"".join((json.dumps(line) + "\n").encode() for line in kept))
+        evaluations = self.read().evaluations
+        kept = evaluations.lines[: sum(at <= step for at in evaluations.steps)]
+        write_atomically(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in kept))
+        self._continue_from(evaluations, step)
+
+    def _continue_from(self, evaluations: Evaluations, step: int) -> None:
+        self._config_digest, self._digest = evaluations.digests[0], evaluations.digest_at(step)
 
     def save_weights(self, model: nn.Module, step: int) -> None:
         """Keep the weights of a step."""
-        write_tensors(self._weights_path(step), dict(model.state_dict()))
+        write_tensors(
+            checkpoint_path(self.path, "weights", step),
+            model.state_dict(),
+            {"config": self._config_digest, "step": step},
+        )
 
     def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
         """Keep the whole training state of a step, and the one before it in case this one is damaged."""
-        write_tensors(self._state_path(step), tensors)
+        note = {"config": self._config_digest, "step": step, "evaluations": self._digest}
+        write_tensors(checkpoint_path(self.path, "state", step), tensors, note)
         for old in self.state_steps[:-2]:
-            remove_tensors(self._state_path(old))
+            remove_tensors(checkpoint_path(self.path, "state", old))
 
     @property
     def state_steps(self) -> list[int]:
         """The steps whose whole training state is kept."""
-        return sorted(int(p.stem.split("-")[1]) for p in (self.path / "checkpoints").glob("state-*.safetensors"))
+        return kept_steps(self.path, "state")
 
-    def load_state(self) -> tuple[dict[str, Tensor], list[str]]:
-        """The newest intact training state, and a warning for each newer one that is damaged.
+    def load_state(self, largest: int) -> tuple[dict[str, Tensor], list[str]]:
+        """The newest intact training state that fits the evaluations, and a fault for each newer one.
+
+        Args:
+            largest: bytes that a state of this run may have.
 
         Returns:
             Named tensors, empty when the run was killed before it kept any state.
 
         Raises:
-            DamagedFile: states were kept, and none is intact.
+            DamagedFile: states were kept, or evaluations made, and no state is intact.
         """
         faults: list[str] = []
+        record = self.read()
         for step in reversed(self.state_steps):
             try:
-                return read_tensors(self._state_path(step)), faults
+                return read_state(self.path, record, step, largest), faults
             except DamagedFile as fault:
                 faults.append(str(fault))
-        newest_incomplete = len(faults) == 1 and faults[0].endswith("is missing") and not self.metrics.size
-        if faults and not newest_incomplete:
-            raise DamagedFile(f"no intact training state is left: {'; '.join(faults)}; start the run in another folder")
+        # A run killed about its first evaluation has kept no whole state yet, and loses nothing by beginning anew.
+        begun = len(faults) == 1 and faults[0].endswith(".sha256 is missing")
+        if (faults and not begun) or len(record.evaluations.lines) > 1:
+            why = "; ".join(faults) or f"{len(record.evaluations.lines)} evaluations were made, and no state is there"
+            raise DamagedFile(
+                f"{printable(self.path)}: no intact training state is left: {why}; start the run in another folder"
+            )
         return {}, faults
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; a finished run needs its training state no more."""
-        write_json(self.path / "result.json", result)
-        if result["status"] != "diverged":
-            for step in self.state_steps:
-                remove_tensors(self._state_path(step))
+        digests = {
+            "config": self._config_digest,
+            "training_set": self._training_set_digest(),
+            "evaluations": self._digest,
+        }
+        result = {**result, "digests": digests}
+        write_json(self.path / "result.json", {**result, "digest": result_digest(result)})
+        self.tidy()
 
-    def _weights_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"weights-{step:010d}.safetensors"
+    def litter(self) -> list[Path]:
+        """What a run that was killed has left and nobody needs: temporary files, and the states of an ended run."""
+        left = [path for name in ("", *_PARTS) for path in temporaries(own_folder(self.path / name))]
+        # The state of a run that diverged is kept: it shows how.
+        return left + state_files(self.path, orphans=self.status in ("unfinished", "diverged"))
 
-    def _state_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"state-{step:010d}.safetensors"
+    def tidy(self) -> None:
+        """Delete the litter; for the holder of the run's lock."""
+        for path in self.litter():
+            path.unlink(missing_ok=True)
+
+    def _read_samples(self, step: int, evaluations: Evaluations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        path, known = self._samples_path(step), self.rule
+        x, flags = read_symbols(path, self.config.n_eval, known.dim, known.alphabet)
+        stated = dict(zip(evaluations.steps, evaluations.samples, strict=True)).get(step)
+        if stated and hashlib.sha256(read_regular(path, path.stat().st_size)).hexdigest() != stated:
+            raise DamagedFile(f"{printable(path)} is not what metrics.jsonl measured: it was altered")
+        if "ambiguous" not in flags:
+            raise DamagedFile(f"{printable(path)} does not say which grids are ambiguous")
+        return x, flags
+
+    def _training_set_digest(self) -> str:
+        path = self.path / "training_set.npz"
+        return hashlib.sha256(read_regular(path, path.lstat().st_size)).hexdigest()
+
+    def _samples_path(self, step: int) -> Path:
+        return own_folder(self.path / "samples") / f"step-{step:010d}.npz"
 
 
 def load_run(path: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        ValueError: not a run folder, or written by a format this version does not know.
+        ValueError: not a run folder.
+        DamagedFile: its config, evaluations and result do not hold; the message names the file and the fault.
     """
     folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is not a run: it has no config.json")
-    values = read_json(folder / "config.json")
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise DamagedFile(f"{folder / 'config.json'} is not of format {FORMAT}")
-    return Run(folder, RunConfig.from_dict(values))
+    if not os.path.lexists(folder / "config.json"):
+        raise ValueError(f"{printable(folder)} is not a run: it has no config.json")
+    return Run(folder, read_record(folder).config)
+
+
+def blocks_a_start(folder: Path) -> str | None:
+    """The name of something in a folder without config.json that no start of a run leaves there; None if all is well.
+
+    A run that was killed before it had its config leaves its lock, its training set and empty folders.
+    """
+    if not os.path.lexists(folder):
+        return None
+    if not folder.is_dir():
+        return folder.name
+    for entry in sorted(folder.iterdir()):
+        if entry.name in _PARTS and not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir()):
+            continue
+        own = entry.name in (LOCK, "training_set.npz", "hardware.json", "error.txt")
+        if own and not entry.is_symlink() and entry.is_file():
+            continue
+        if entry not in temporaries(folder):
+            return entry.name
+    return None
 
 
 def onset_as_json(onset: Onset) -> dict[str, Any]:

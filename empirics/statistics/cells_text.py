@@ -7,8 +7,7 @@ import math
 import pandas as pd
 
 from ..text_tables import latex_table, markdown_table
-
-_MEASURES = ("onset", "n_runs", "n_censored", "median_lower", "median_upper", "lowest", "highest")
+from .runs_table import MEASURES
 
 
 def cells_to_markdown(cells: pd.DataFrame) -> str:
@@ -27,10 +26,10 @@ def cells_to_latex(cells: pd.DataFrame) -> str:
 
 def cell_rows(cells: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of text, for a table in any format."""
-    by = [str(column) for column in cells.columns if column not in _MEASURES]
+    by = [str(column) for column in cells.columns if column not in MEASURES]
     onsets = list(dict.fromkeys(cells["onset"]))
     rows = []
-    for key, cell in cells.groupby(by, sort=False):
+    for key, cell in cells.groupby(by, sort=False, observed=True) if by else [((), cells)]:
         entries = {row["onset"]: _entry(row) for _, row in cell.iterrows()}
         rows.append([*map(str, key), str(cell["n_runs"].max()), *(entries.get(onset, "") for onset in onsets)])
     return [*by, "runs", *onsets], rows

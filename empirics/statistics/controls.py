@@ -13,11 +13,12 @@ from scipy import stats
 from torch import Tensor
 
 from ...theory import Rule
+from ...theory.arguments import whole_number
 from ..data import hash_rows, occur
 from .aft import CensoredRegression
-from .runs_table import check_runs
+from .resampling import MOST_RESAMPLES, block_sizes
 from .scaling import fit_scaling
-from .scaling_tests import group_keys
+from .scaling_tests import line_design
 
 Array = np.ndarray
 
@@ -70,8 +71,7 @@ def diversity(
     """
     rule.check_symbols(samples, batch=True)
     rule.check_symbols(train, batch=True)
-    if n_reference < 1:
-        raise ValueError(f"n_reference must be at least 1, got {n_reference}")
+    n_reference = whole_number("n_reference", n_reference, 1, MOST_RESAMPLES)
     if len(train) and not bool(rule.is_valid(train).all()):
         raise ValueError(f"every training sample must satisfy {rule.spec}")
     known = torch.unique(train, dim=0)
@@ -150,7 +150,7 @@ def permutation_control(
 ) -> PermutationControl:
     """Refit a scaling law with x shuffled among the runs of each group: without a law, what exponents appear?
 
-    All shuffled tables are fitted at once, as weights on the product of runs and values of x.
+    Shuffled tables are fitted many at once, as weights on the product of runs and values of x.
 
     Args:
         df, onset, x, by: as in `fit_scaling`.
@@ -158,30 +158,27 @@ def permutation_control(
         seed: of the shuffling.
 
     Raises:
-        ValueError: as `fit_scaling`, or n_permutations below 1.
+        ValueError: as `fit_scaling`, or n_permutations or seed that are no whole numbers, or below 1 and 0.
     """
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
-    by = (by,) if isinstance(by, str) else tuple(by)
+    n_permutations = whole_number("n_permutations", n_permutations, 1, MOST_RESAMPLES)
+    seed = whole_number("seed", seed)
     fit = fit_scaling(df, onset, x, by, n_boot=0)
     assert isinstance(fit.exponent, float)
-    table = check_runs(df, onset, x, by)
-    _, group = group_keys(table, by)
+    table, group = fit.table, fit.group
     values, index = np.unique(table["x"].to_numpy(), return_inverse=True)
-    n, K, G = len(table), len(values), int(group.max()) + 1
+    n, K = len(table), len(values)
     run, level = np.repeat(np.arange(n), K), np.tile(np.arange(K), n)
-    with np.errstate(divide="ignore"):
-        lower, upper = np.log(table["lower"].to_numpy()), np.log(table["upper"].to_numpy())
-    design = np.column_stack([np.eye(G)[group[run]], np.log(values)[level]])
+    design = line_design(group[run], np.log(values)[level], separate=False)
+    regression = CensoredRegression(fit.regression.log_lower[run], fit.regression.log_upper[run], design)
     rng = np.random.default_rng(seed)
-    weights = np.zeros((n_permutations, n, K))
-    for g in range(G):
-        runs = np.flatnonzero(group == g)
-        shuffled = rng.permuted(np.tile(index[runs], (n_permutations, 1)), axis=1)  # (B, runs)
-        weights[:, runs] = np.eye(K)[shuffled]
-    regression = CensoredRegression(lower[run], upper[run], design)
-    shuffled_fit = regression.fit(weights.reshape(n_permutations, n * K))
-    exponents = shuffled_fit.beta[:, -1]
+    fitted = []
+    for B in block_sizes(n * K, n_permutations):
+        weights = np.zeros((B, n, K))
+        for runs in np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1]):
+            shuffled = rng.permuted(np.tile(index[runs], (B, 1)), axis=1)  # (B, runs)
+            weights[np.arange(B)[:, None], runs, shuffled] = 1.0
+        fitted.append(regression.fit(weights.reshape(B, n * K)).beta[:, -1])
+    exponents = np.concatenate(fitted)
     low, high = np.quantile(exponents, [0.025, 0.975])
     extreme = int((np.abs(exponents) >= abs(fit.exponent) - 1e-12).sum())
     return PermutationControl(

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ...theory.arguments import probability, whole_number
 from ..criteria import find_criterion
 from ..onsets import Onset, check_steps, locate, smoothed
 from ..state_counts import check_counts, ratios
+from .resampling import MOST_RESAMPLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ def onset_bootstrap(
     patience: int | None = None,
     ema_halflife: float = 0.0,
     confidence: float = 0.95,
+    null: float | None = None,
 ) -> OnsetBootstrap:
     """Resample the generations of every evaluation, and find the onset in each resample.
 
@@ -64,14 +67,16 @@ def onset_bootstrap(
         seed: of the resampling.
         patience, ema_halflife: as in `find_onsets`.
         confidence: of the interval.
+        null: the null of copying, for tau_mem; by default chance.
 
     Raises:
-        ValueError: an unknown criterion, a table that does not hold counts, steps that do not increase, n_boot below 1,
-            confidence outside (0, 1).
+        ValueError: an unknown criterion, a table that does not hold counts, steps that do not increase, chance outside
+            0..1, confidence outside (0, 1), or n_boot, seed, alphabet or patience that are no whole numbers or below
+            their least.
     """
     rule = find_criterion(criterion)
-    if n_boot < 1:
-        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
+    n_boot, seed = whole_number("n_boot", n_boot, 1, MOST_RESAMPLES), whole_number("seed", seed)
+    chance, alphabet = probability("chance", chance), whole_number("alphabet", alphabet, 1)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     observed = check_counts(counts)
@@ -80,7 +85,7 @@ def onset_bootstrap(
     drawn = np.random.default_rng(seed).multinomial(n, observed / n[:, None], size=(n_boot, len(n)))  # (B, E, 4)
     every = np.concatenate([observed[None], drawn])
     measured = smoothed(ratios(every, rule.columns, chance), ema_halflife)
-    step, lower = locate(rule, steps, measured, chance, alphabet, patience)
+    step, lower = locate(rule, steps, measured, chance, alphabet, patience, null, n)
     onset = Onset(float(step[0]), float(lower[0]), float(step[0]), bool(np.isinf(step[0])))
     draws, tails = step[1:], ((1 - confidence) / 2, (1 + confidence) / 2)
     low, high = _percentile(draws, tails[0]), _percentile(draws, tails[1])

@@ -7,8 +7,11 @@ from scipy import special
 
 Array = np.ndarray
 
+MOST_RESAMPLES = 1_000_000
+_BLOCK = 2**24  # weights held at once
 
-def stratified_weights(strata: Array, n_boot: int, rng: np.random.Generator) -> Array:
+
+def stratified_weights(strata: Array, n_boot: int, rng: np.random.Generator, counts: Array | None = None) -> Array:
     """Rescaled multinomial weights within strata (Rao and Wu 1988).
 
     Drawing m of a stratum's m runs understates variances by (m - 1) / m, a fifth at five seeds. Drawing m - 1 of them,
@@ -18,16 +21,18 @@ def stratified_weights(strata: Array, n_boot: int, rng: np.random.Generator) -> 
         strata: label of each run's stratum (n,).
         n_boot: number of resamples.
         rng: random generator.
+        counts: how many equal runs each of the n stands for; one each when left out.
 
     Returns:
         Weights (n_boot, n), each stratum summing to its number of runs.
     """
-    weights = np.ones((n_boot, len(strata)))
-    for label in np.unique(strata):
-        runs = np.flatnonzero(strata == label)
-        m = len(runs)
+    counts = np.ones(len(strata)) if counts is None else counts
+    weights = np.tile(counts, (n_boot, 1))
+    _, sizes = np.unique(strata, return_counts=True)
+    for runs in np.split(np.argsort(strata, kind="stable"), np.cumsum(sizes)[:-1]):
+        m = int(counts[runs].sum())
         if m > 1:
-            weights[:, runs] = rng.multinomial(m - 1, np.full(m, 1 / m), size=n_boot) * (m / (m - 1))
+            weights[:, runs] = rng.multinomial(m - 1, counts[runs] / m, size=n_boot) * (m / (m - 1))
     return weights
 
 
@@ -35,6 +40,12 @@ def cluster_weights(clusters: Array, n_boot: int, rng: np.random.Generator) -> A
     """As `stratified_weights` with whole clusters drawn: all runs of a cluster share a weight."""
     labels, index = np.unique(clusters, return_inverse=True)
     return stratified_weights(np.zeros(len(labels)), n_boot, rng)[:, index]
+
+
+def block_sizes(n: int, n_boot: int) -> list[int]:
+    """How many resamples of n weights to make at a time, so that memory holds them."""
+    rows = max(_BLOCK // n, 1)
+    return [min(rows, n_boot - first) for first in range(0, n_boot, rows)]
 
 
 def percentile_interval(draws: Array, confidence: float = 0.95) -> tuple[float, float]:

@@ -16,20 +16,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ...theory.arguments import whole_number
 from ..text_tables import latex_table, markdown_table
 from .aft import CensoredRegression
-from .resampling import bca_interval, centre, cluster_weights, percentile_interval, stratified_weights
-from .runs_table import check_runs
-from .scaling_tests import ScalingTest, group_keys, line_design, scaling_tests, unidentified
-from .scaling_text import scaling_frame, scaling_rows, scaling_summary
+from .resampling import MOST_RESAMPLES, bca_interval, centre, percentile_interval
+from .runs_table import check_runs, column_names, says_something, unit_of
+from .scaling_bootstrap import bootstrap
+from .scaling_least_squares import LeastSquares, fit_least_squares
+from .scaling_tests import ScalingTest, cell_of, group_keys, line_design, scaling_tests, unidentified
+from .scaling_text import COLUMNS, scaling_frame, scaling_rows, scaling_summary
+from .scatter import ScatterTrend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Slope = Literal["shared", "separate"]
 Resample = Literal["cell", "seed"]
-Method = Literal["profile", "percentile", "bca"]
+Method = Literal["profile", "percentile", "bca", "weighted"]
 Interval = tuple[float, float]
+
+_MOST_PROFILES = 100
+"""Groups up to which each prefactor has a profile-likelihood interval."""
 
 
 def fit_scaling(
@@ -45,12 +52,14 @@ def fit_scaling(
     """Fit a scaling law to interval- and right-censored onsets by maximum likelihood.
 
     Args:
-        df: a runs table (`runs_table`): columns ``ONSET_lower``, ``ONSET_upper`` (training steps; upper is inf for a
-            censored run, lower is 0 for an onset before the first evaluation), ``x``, the `by` columns and ``seed``.
+        df: a runs table (`runs_table`): columns ``ONSET_lower``, ``ONSET_upper`` (training steps, or what a column
+            ``unit`` says; upper is inf for a censored run, lower is 0 for an onset before the first evaluation), ``x``,
+            the `by` columns and ``seed``. A run that says nothing, (0, inf], is left out and counted.
         onset: which onset, such as ``tau_mem``.
         x: what it scales with, positive.
         by: columns whose values define groups, each with its own prefactor; empty for one group.
-        n_boot: bootstrap resamples, for the percentile and BCa intervals and the figure's band; 0 for none.
+        n_boot: bootstrap resamples, for the percentile and BCa intervals and the figure's band; 0 for none. Drawn in
+            blocks, with a progress bar where they take long.
         seed: of the bootstrap.
         slope: one exponent, ``"shared"``, or one for each group, ``"separate"``.
         resample: runs within cells of equal (group, x), ``"cell"``, which suits runs that are independent; or whole
@@ -67,24 +76,26 @@ def fit_scaling(
         raise ValueError(f"slope must be 'shared' or 'separate', got {slope!r}")
     if resample not in ("cell", "seed"):
         raise ValueError(f"resample must be 'cell' or 'seed', got {resample!r}")
-    if n_boot < 0:
-        raise ValueError(f"n_boot must be at least 0, got {n_boot}")
-    by = (by,) if isinstance(by, str) else tuple(by)
+    n_boot, seed = whole_number("n_boot", n_boot, 0, MOST_RESAMPLES), whole_number("seed", seed)
+    by = column_names(by)
+    if taken := [column for column in by if column in COLUMNS]:
+        raise ValueError(f"a column that names groups cannot be called {taken[0]!r} here; rename it")
     table = check_runs(df, onset, x, by)
+    told = says_something(table)
+    table, n_left_out = table[told].reset_index(drop=True), int((~told).sum())
+    if table.empty:
+        raise ValueError(f"every run's {onset} lies in (0, inf], which says nothing")
     groups, group = group_keys(table, by)
     regression = _regression(table, groups, group, slope, onset, x)
     fit = regression.fit()
     beta, sigma = fit.beta[0], float(fit.sigma[0])
     if not fit.converged[0] or sigma <= 2e-6:
         raise ValueError(f"the {onset} lie on a line exactly, so their scatter is unknown; give intervals or more runs")
-    cell = np.unique(np.column_stack([group, table["x"]]), axis=0, return_inverse=True)[1].ravel()
-    strata = cell if resample == "cell" else pd.factorize(table["seed"])[0]
-    draw = stratified_weights if resample == "cell" else cluster_weights
+    strata = cell_of(group, table["x"].to_numpy()) if resample == "cell" else pd.factorize(table["seed"])[0]
     draws = np.empty((0, len(beta)))
     if n_boot:
-        weights = draw(strata, n_boot, np.random.default_rng(seed))
-        boot = regression.fit(weights, start=np.append(beta, sigma))
-        draws = boot.beta[boot.converged]
+        start = np.append(beta, sigma)
+        draws = bootstrap(regression, strata, resample == "seed", n_boot, np.random.default_rng(seed), start)
     G = len(groups)
     return ScalingFit(
         onset=onset,
@@ -99,8 +110,11 @@ def fit_scaling(
         log_likelihood=float(fit.log_likelihood[0] - regression.log_lower[regression.exact].sum()),
         n_runs=len(table),
         n_censored=int(np.isinf(table["upper"]).sum()),
+        n_left_out=n_left_out,
+        unit=unit_of(df),
         n_boot=n_boot,
-        table=table.assign(group=group),
+        table=table if "group" in by else table.assign(group=group),
+        group=group,
         regression=regression,
         beta=beta,
         draws=draws,
@@ -108,39 +122,22 @@ def fit_scaling(
     )
 
 
-@dataclass(frozen=True)
-class LeastSquares:
-    """Ordinary least squares on log ONSET_upper, censored runs dropped: for comparison, biased when runs are censored.
-
-    Attributes:
-        exponent, ci: float and (low, high), or dicts by group, as in `ScalingFit`; the interval is Student's.
-        prefactor: in steps, by group.
-        sigma: residual standard deviation, n - p in the denominator.
-        r_squared: share of the variance explained.
-        n_runs: runs that entered.
-    """
-
-    exponent: float | dict[Hashable, float]
-    ci: Interval | dict[Hashable, Interval]
-    prefactor: float | dict[Hashable, float]
-    sigma: float
-    r_squared: float
-    n_runs: int
-
-
 @dataclass(frozen=True, eq=False)
 class ScalingFit:
-    """A fitted scaling law tau = prefactor * x^exponent, in training steps.
+    """A fitted scaling law tau = prefactor * x^exponent, in the table's unit of training time.
 
     Attributes:
         groups: keys of the groups: the value of one `by` column, tuples of several.
         exponent: shared, or a dict by group with separate slopes.
-        prefactor: median onset at x = 1, in steps: a dict by group, a float without groups.
+        prefactor: median onset at x = 1, in the unit: a dict by group, a float without groups.
         sigma: standard deviation of log tau about the line, in nats (natural log).
         log_likelihood: in nats; an interval counts by its probability, an exact onset by its density per step.
         n_runs, n_censored: runs, and those of them right-censored.
+        n_left_out: runs besides, of which nothing is known.
+        unit: of training time, from the table's column ``unit``: steps where it has none.
         n_boot: resamples asked for; `draws` holds those whose fit converged.
-        table: the runs: lower, upper, x, seed, the `by` columns, and group, an index into `groups`.
+        table: the runs: lower, upper, x, seed, the `by` columns, and group unless a `by` column has its name.
+        group: each run's index into `groups` (n,).
         regression, beta, draws, strata: the likelihood, its maximum, bootstrap coefficients and resampling strata.
     """
 
@@ -156,8 +153,11 @@ class ScalingFit:
     log_likelihood: float
     n_runs: int
     n_censored: int
+    n_left_out: int
+    unit: str
     n_boot: int
     table: pd.DataFrame
+    group: np.ndarray
     regression: CensoredRegression
     beta: np.ndarray
     draws: np.ndarray
@@ -184,7 +184,9 @@ class ScalingFit:
         Args:
             method: ``"profile"``, the profile likelihood with a small-sample cut-off (exact for uncensored Gaussian
                 scatter), which covers 94 to 97% in simulated sweeps; ``"percentile"`` or ``"bca"``, from the bootstrap,
-                which assumes no shape of the scatter but has few runs in each cell to draw, and covers 90 to 95%.
+                which assumes no shape of the scatter but has few runs in each cell to draw, and covers 90 to 95%;
+                ``"weighted"``, the profile likelihood with scatter that is a power of x, for use where the
+                equal_scatter test rejects: about the estimate `weighted_exponent`.
             confidence: two-sided, between 0 and 1.
 
         Raises:
@@ -198,9 +200,41 @@ class ScalingFit:
         return ends[0] if self.slope == "shared" else dict(zip(self.groups, ends, strict=True))
 
     @cached_property
+    def scatter(self) -> ScatterTrend:
+        """The law with scatter that is a power of x."""
+        x = self.table["x"].to_numpy()
+        return ScatterTrend(self.regression, np.log(x), cell_of(self.group, x))
+
+    @property
+    def weighted_exponent(self) -> float | dict[Hashable, float]:
+        """The exponent with every run weighted for a scatter that is a power of x."""
+        slopes = self.scatter.weighted.fit().beta[0, len(self.groups) :].tolist()
+        return slopes[0] if self.slope == "shared" else dict(zip(self.groups, slopes, strict=True))
+
+    @property
+    def failures(self) -> list[str]:
+        """The assumptions that a test rejects at 5%, in words, each with its p-value."""
+        slopes = self.tests.get("equal_slopes")
+        differ = self.slope == "shared" and slopes is not None and slopes.p_value is not None and slopes.p_value < 0.05
+        words = {
+            "log_linear": "one power law for all groups is rejected" if differ else "a power law is rejected",
+            "no_curvature": "a power law is rejected for a bend",
+            "equal_slopes": "the groups' exponents differ" if self.slope == "shared" else "",
+            "equal_scatter": f"the scatter changes with {self.x}",
+            "normal_residuals": "the scatter is not log-normal",
+        }
+        found = [(text, self.tests[name]) for name, text in words.items() if text and name in self.tests]
+        return [f"{text} (p = {t.p_value:.2g})" for text, t in found if t.p_value is not None and t.p_value < 0.05]
+
+    @cached_property
     def prefactor_ci(self) -> Interval | dict[Hashable, Interval]:
-        """95% profile-likelihood intervals of the prefactors, in steps."""
-        ends = [np.exp(self.regression.profile_interval(k)) for k in range(len(self.groups))]
+        """95% intervals of the prefactors, in the unit: by profile likelihood, and by the standard error of the log of
+        the prefactor where there are more than 100 groups."""
+        G = len(self.groups)
+        if G > _MOST_PROFILES:
+            ends = list(np.exp(self.regression.wald_intervals(np.arange(G))))
+        else:
+            ends = [np.exp(self.regression.profile_interval(k)) for k in range(G)]
         pairs = [(float(low), float(high)) for low, high in ends]
         return dict(zip(self.groups, pairs, strict=True)) if self.by else pairs[0]
 
@@ -217,7 +251,7 @@ class ScalingFit:
     @property
     def pseudo_r2(self) -> float:
         """McKelvey and Zavoina's (1975): the share of the variance of log tau that the fitted means explain."""
-        explained = float(np.var(self.regression.design @ self.beta))
+        explained = float(np.var(self.regression.means(self.beta)))
         return explained / (explained + self.sigma**2)
 
     @property
@@ -228,35 +262,20 @@ class ScalingFit:
 
     @cached_property
     def residuals(self) -> pd.DataFrame:
-        """The runs with their fitted median onset, ``fitted`` in steps, and generalised ``residual`` in units of sigma.
+        """The runs with their fitted median onset, ``fitted``, and generalised ``residual`` in units of sigma.
 
         The residual is the mean error over the run's interval (Gourieroux et al. 1987); see the normal_residuals test.
         """
-        fitted = np.exp(self.regression.design @ self.beta)
+        fitted = np.exp(self.regression.means(self.beta))
         return self.table.assign(fitted=fitted, residual=self.regression.residuals(self.beta, self.sigma))
 
     @cached_property
     def ols(self) -> LeastSquares:
-        """Least squares without the censored runs, by statsmodels."""
-        import statsmodels.api as sm
-
-        seen = np.isfinite(self.table["upper"].to_numpy())
-        result = sm.OLS(self.regression.log_upper[seen], self.regression.design[seen]).fit()
-        G = len(self.groups)
-        c, slopes = np.exp(result.params[:G]).tolist(), result.params[G:].tolist()
-        ends = [(float(low), float(high)) for low, high in result.conf_int()[G:]]
-        shared = self.slope == "shared"
-        return LeastSquares(
-            exponent=slopes[0] if shared else dict(zip(self.groups, slopes, strict=True)),
-            ci=ends[0] if shared else dict(zip(self.groups, ends, strict=True)),
-            prefactor=dict(zip(self.groups, c, strict=True)) if self.by else c[0],
-            sigma=float(np.sqrt(result.scale)),
-            r_squared=float(result.rsquared),
-            n_runs=int(seen.sum()),
-        )
+        """Least squares without the censored runs, with Student's 95% intervals; the tests check it by statsmodels."""
+        return fit_least_squares(self.regression, self.groups, self.slope == "shared", bool(self.by))
 
     def predict(self, x: np.ndarray | Sequence[float], group: Hashable = None) -> np.ndarray:
-        """Median onset in steps at values of x, for a group (or the only one)."""
+        """Median onset, in the unit, at values of x, for a group (or the only one)."""
         return np.exp(self._lines(x, group) @ self.beta)
 
     def band(self, x: np.ndarray | Sequence[float], group: Hashable = None) -> tuple[np.ndarray, np.ndarray]:
@@ -266,7 +285,7 @@ class ScalingFit:
         return np.exp(low), np.exp(high)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a group: n_runs, n_censored, exponent and prefactor (steps) with 95% profile intervals, sigma."""
+        """One row a group: n_runs, n_censored, exponent and prefactor with 95% intervals, sigma."""
         return scaling_frame(self)
 
     def to_markdown(self) -> str:
@@ -290,15 +309,15 @@ class ScalingFit:
     def _coefficient_interval(self, column: int, method: Method, confidence: float) -> Interval:
         if method == "profile":
             return self.regression.profile_interval(column, confidence)
+        if method == "weighted":
+            return self.scatter.weighted.profile_interval(column, confidence)
         if method not in ("percentile", "bca"):
-            raise ValueError(f"method must be 'profile', 'percentile' or 'bca', got {method!r}")
+            raise ValueError(f"method must be 'profile', 'percentile', 'bca' or 'weighted', got {method!r}")
         self._check_bootstrap()
         draws = self.draws[:, column]
         if method == "percentile":
             return percentile_interval(draws, confidence)
-        scores, hessian = self.regression.scores(self.beta, self.sigma)
-        moves = scores @ np.linalg.pinv(-hessian, hermitian=True)  # influence of each run on (eta, theta)
-        influence = moves[:, column] - self.beta[column] * moves[:, -1]  # on beta = eta / theta, times theta
+        influence = self.regression.influence(self.beta, self.sigma, column)
         if self.resample == "seed":
             influence = np.bincount(self.strata, weights=influence)
             return bca_interval(draws, float(self.beta[column]), influence - influence.mean(), confidence)
@@ -319,7 +338,10 @@ class ScalingFit:
         if group not in self.groups:
             raise ValueError(f"name a group, one of {list(self.groups)}, got {group!r}")
         k = self.groups.index(group)
-        log_x = np.log(np.asarray(x, dtype=float))
+        values = np.atleast_1d(np.asarray(x, dtype=float))
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise ValueError(f"{self.x} must be positive and finite, got {values.tolist()}")
+        log_x = np.log(values)
         design = np.zeros((len(log_x), len(self.beta)))
         design[:, k] = 1.0
         design[:, len(self.groups) + (k if self.slope == "separate" else 0)] = log_x
@@ -347,6 +369,6 @@ def _regression(
             raise ValueError(f"group {key!r} has {onset} at {x}={mine[0]:g} alone; its slope needs two values of {x}")
     if fault := unidentified(regression):
         raise ValueError(f"{onset} against {x}: {fault}; add runs or train longer")
-    if len(np.unique(np.column_stack([group, values]), axis=0)) == len(table):
+    if int(cell_of(group, values).max()) + 1 == len(table):
         raise ValueError("every cell has a single run, so scatter and lack of fit look alike; add seeds, at least 2")
     return regression

@@ -10,8 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from .aft import CensoredRegression
+from .designs import Design
+from .scatter import ScatterTrend
 
 Array = np.ndarray
+
+_MOST_TESTED = 5000
+"""Runs that Shapiro and Wilk's test takes: its p-value is not known for more."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,28 @@ def group_keys(table: pd.DataFrame, by: Sequence[str]) -> tuple[tuple[Hashable, 
     """The groups in sorted order, and each run's index into them: the value of one `by` column, tuples of several."""
     if not by:
         return ("all",), np.zeros(len(table), dtype=int)
-    grouped = table.groupby(list(by), sort=True)
+    grouped = table.groupby(list(by), sort=True, observed=True)
     keys = [key if len(by) > 1 else key[0] for key, _ in grouped]
     return tuple(keys), grouped.ngroup().to_numpy()
 
 
-def line_design(group: Array, log_x: Array, separate: bool) -> Array:
+def line_design(group: Array, log_x: Array, separate: bool) -> Design:
     """An intercept for each group, then one slope on log x, or one for each group: (n, G + 1) or (n, 2 G)."""
-    dummies = np.eye(int(group.max()) + 1)[group]
-    return np.column_stack([dummies, dummies * log_x[:, None] if separate else log_x])
+    ones, none = np.ones((len(group), 1)), np.empty((len(group), 0))
+    if separate:
+        return Design.of(group, np.column_stack([ones, log_x]), none)
+    return Design.of(group, ones, log_x[:, None])
+
+
+def mean_design(group: Array) -> Design:
+    """A free mean for each group: (n, G)."""
+    return Design.of(group, np.ones((len(group), 1)), np.empty((len(group), 0)))
+
+
+def cell_of(group: Array, x: Array) -> Array:
+    """The index (n,) of each run's cell of equal group and x, in the order of both."""
+    values, at = np.unique(x, return_inverse=True)
+    return np.unique(group * len(values) + at, return_inverse=True)[1]
 
 
 def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dict[str, ScalingTest]:
@@ -65,20 +83,20 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
     Returns:
         By name: ``exponent_one`` (every exponent is 1), ``equal_slopes``, ``no_rule_effect`` (groups that differ by
         ``rule`` alone are one; ``no_group_effect`` where the groups have no rule), ``log_linear`` (a free mean in every
-        cell fits no better) and ``normal_residuals``.
+        cell fits no better), ``no_curvature`` (nor does a bend that all groups share), ``normal_residuals`` and
+        ``equal_scatter`` (sigma does not change with x).
     """
     _, group = group_keys(table, by)
     log_x = np.log(table["x"].to_numpy())
     with np.errstate(divide="ignore"):  # lower = 0 is left-censored
         lower, upper = np.log(table["lower"].to_numpy()), np.log(table["upper"].to_numpy())
 
-    def model(design: Array) -> CensoredRegression:
+    def model(design: Design) -> CensoredRegression:
         return CensoredRegression(lower, upper, design)
 
     n_groups = int(group.max()) + 1
     fitted = model(line_design(group, log_x, separate))
-    dummies = fitted.design[:, :n_groups]
-    at_one = CensoredRegression(lower - log_x, upper - log_x, dummies)
+    at_one = CensoredRegression(lower - log_x, upper - log_x, mean_design(group))
     tests = {"exponent_one": _ratio_test("exponent = 1", fitted, at_one)}
     shared, each = model(line_design(group, log_x, False)), model(line_design(group, log_x, True))
     if n_groups > 1:
@@ -88,9 +106,10 @@ def scaling_tests(table: pd.DataFrame, by: Sequence[str], separate: bool) -> dic
         _, merged = group_keys(table, merge)
         reduced = model(line_design(merged, log_x, separate))
         tests[f"no_{name}_effect"] = _ratio_test(f"no {name} effect", fitted, reduced)
-    cells = np.unique(np.column_stack([group, log_x]), axis=0, return_inverse=True)[1].ravel()
-    tests["log_linear"] = _lack_of_fit(fitted, cells)
+    tests["log_linear"] = _lack_of_fit(fitted, cell_of(group, log_x))
+    tests["no_curvature"] = _curvature(fitted, group, log_x, separate)
     tests["normal_residuals"] = normality_test(fitted)
+    tests["equal_scatter"] = scatter_test(ScatterTrend(fitted, log_x, cell_of(group, log_x)))
     return tests
 
 
@@ -98,7 +117,8 @@ def normality_test(regression: CensoredRegression, n_draws: int = 200, seed: int
     """Shapiro and Wilk's test on randomised quantile residuals (Dunn and Smyth 1996).
 
     An interval tells only a range for its error; the test runs on `n_draws` completions of the errors, and the p-values
-    are combined by the Cauchy rule (Liu and Xie 2020), which allows for their dependence.
+    are combined by the Cauchy rule (Liu and Xie 2020), which allows for their dependence. Beyond 5000 runs, where the
+    test's distribution is no longer known, it takes 5000 of them at random.
     """
     name = "normal residuals"
     if regression.degrees_of_freedom < 8:
@@ -107,11 +127,25 @@ def normality_test(regression: CensoredRegression, n_draws: int = 200, seed: int
     beta, sigma = fit.beta[0], float(fit.sigma[0])
     if sigma <= regression.resolution:
         return ScalingTest(name, None, None, None, "scatter below the evaluation grid")
-    errors = regression.quantile_residuals(beta, sigma, n_draws, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    if (n := len(regression.log_lower)) > _MOST_TESTED:
+        chosen = np.sort(rng.choice(n, _MOST_TESTED, replace=False))
+        regression = regression.rows(chosen)
+    errors = regression.quantile_residuals(beta, sigma, n_draws, rng)
     tested = [stats.shapiro(row) for row in errors]
     p_values = np.clip([t.pvalue for t in tested], 1e-15, 1 - 1e-15)
     p_value = float(stats.cauchy.sf(np.mean(stats.cauchy.isf(p_values))))
-    return ScalingTest(name, float(np.mean([t.statistic for t in tested])), None, p_value, "mean Shapiro-Wilk W")
+    note = "mean Shapiro-Wilk W" + (f" of {_MOST_TESTED} runs at random" if n > _MOST_TESTED else "")
+    return ScalingTest(name, float(np.mean([t.statistic for t in tested])), None, p_value, note)
+
+
+def scatter_test(trend: ScatterTrend) -> ScalingTest:
+    """Likelihood-ratio test that the scatter within cells is no power of x."""
+    name = "equal scatter at all x"
+    if fault := trend.unknown:
+        return ScalingTest(name, None, 1, None, fault)
+    lr, p_value = trend.likelihood_ratio()
+    return ScalingTest(name, lr, 1, p_value, f"F-corrected likelihood ratio; sigma ~ x^{trend.gamma:.2g}")
 
 
 def _ratio_test(name: str, full: CensoredRegression, reduced: CensoredRegression) -> ScalingTest:
@@ -130,7 +164,7 @@ def _lack_of_fit(fitted: CensoredRegression, cells: Array) -> ScalingTest:
     df = int(cells.max()) + 1 - fitted.design.shape[1]
     keep = np.isin(cells, known)
     means = CensoredRegression(
-        fitted.log_lower[keep], fitted.log_upper[keep], (cells[keep, None] == known).astype(float)
+        fitted.log_lower[keep], fitted.log_upper[keep], mean_design(np.searchsorted(known, cells[keep]))
     )
     if df < 1 or len(known) <= fitted.design.shape[1]:
         return ScalingTest(name, None, df, None, "too few values of x")
@@ -140,10 +174,23 @@ def _lack_of_fit(fitted: CensoredRegression, cells: Array) -> ScalingTest:
     return ScalingTest(name, lr, df, p_value, "F-corrected likelihood ratio")
 
 
+def _curvature(fitted: CensoredRegression, group: Array, log_x: Array, separate: bool) -> ScalingTest:
+    """The lines against parabolas of one curvature in log x: sees a smooth bend that `_lack_of_fit` spreads thin."""
+    name = "no curvature"
+    if len(np.unique(log_x[fitted.informative])) < 3:
+        return ScalingTest(name, None, 1, None, "too few values of x")
+    bend = (log_x - log_x.mean()) ** 2
+    ones = np.ones((len(group), 1))
+    own, shared = (
+        (np.column_stack([ones, log_x]), bend[:, None]) if separate else (ones, np.column_stack([log_x, bend]))
+    )
+    bent = CensoredRegression(fitted.log_lower, fitted.log_upper, Design.of(group, own, shared))
+    return _ratio_test(name, bent, fitted)
+
+
 def unidentified(regression: CensoredRegression) -> str:
     """Why the coefficients have no finite maximum, or an empty string."""
-    informative = regression.design[regression.informative]
-    if len(informative) == 0 or np.linalg.matrix_rank(informative) < regression.design.shape[1]:
+    if not regression.covariates.full_rank(regression.informative):
         return "a coefficient has no uncensored runs to tell it from the others"
     if regression.degrees_of_freedom < 1:
         return f"{regression.n_uncensored} uncensored runs for {regression.design.shape[1]} coefficients"

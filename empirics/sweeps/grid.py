@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from ..config import QUICK, RunConfig
 from .folders import run_name
+from .grid_file import load_yaml, short
 
 LIMIT = 100_000
 """Most runs of one grid: beyond it a list was multiplied by mistake."""
@@ -51,10 +50,7 @@ def read_grid(source: str | Path | Mapping[str, Any]) -> list[RunConfig]:
 
 def read_mapping(path: Path, such_as: str) -> Mapping[str, Any]:
     """The keys and values of a YAML file; ValueError, naming some keys that it may hold, where it has none."""
-    try:
-        content = yaml.load(path.read_bytes(), _UniqueKeys)  # a SafeLoader
-    except yaml.YAMLError as fault:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(fault).split())}") from None
+    content = load_yaml(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold keys such as {such_as}, got {type(content).__name__}")
     return content
@@ -90,12 +86,12 @@ _TYPES = get_type_hints(RunConfig)
 
 def _expand(content: Mapping[str, Any], where: str) -> list[RunConfig]:
     if unknown := [key for key in content if key not in _KEYS]:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known keys: {', '.join(_KEYS)}")
+        raise ValueError(f"{where}: unknown key {short(unknown[0])}; known keys: {', '.join(_KEYS)}")
     starts = _preset(content.get("preset"), where)
     base = _fields(content.get("base", {}), f"{where}, base")
     rows = content.get("runs", [{}])
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{where}, runs: must be a list of one or more {{field: value}}, got {rows!r}")
+        raise ValueError(f"{where}, runs: must be a list of one or more {{field: value}}, got {short(rows)}")
     rows = [_fields(row, f"{where}, runs, entry {number}") for number, row in enumerate(rows, start=1)]
     axes = _axes(content.get("grid", {}), f"{where}, grid")
     if "seeds" in content:
@@ -123,18 +119,20 @@ def _expand(content: Mapping[str, Any], where: str) -> list[RunConfig]:
 def _preset(name: Any, where: str) -> list[RunConfig]:
     if name is None:
         return [RunConfig()]
-    if name not in presets():
-        raise ValueError(f"{where}: unknown preset {name!r}; presets: {', '.join(presets())}")
+    if not isinstance(name, str) or name not in presets():
+        raise ValueError(f"{where}: unknown preset {short(name)}; presets: {', '.join(presets())}")
     return list(_PRESETS[name]())
 
 
 def _axes(grid: Any, where: str) -> dict[str, list[Any]]:
     if not isinstance(grid, Mapping):
-        raise ValueError(f"{where}: must be {{field: [values]}}, got {grid!r}")
+        raise ValueError(f"{where}: must be {{field: [values]}}, got {short(grid)}")
     axes = {}
     for field, values in grid.items():
         if not isinstance(values, list):
-            raise ValueError(f"{where}: {field} must be a list of values, got {values!r}; one value belongs in base")
+            raise ValueError(
+                f"{where}: {field} must be a list of values, got {short(values)}; one value belongs in base"
+            )
         if not values:
             raise ValueError(f"{where}: {field} is an empty list; give values or leave it out")
         axes[field] = [_fields({field: value}, where)[field] for value in values]
@@ -147,22 +145,22 @@ def _seeds(seeds: Any, where: str) -> list[int]:
             raise ValueError(f"{where}: more than the {LIMIT:,} runs of one grid; split it")
         return list(range(seeds))
     if not isinstance(seeds, list) or not seeds:
-        raise ValueError(f"{where}: must be a positive number or a list of seeds, got {seeds!r}")
+        raise ValueError(f"{where}: must be a positive number or a list of seeds, got {short(seeds)}")
     return [_fields({"seed": seed}, where)["seed"] for seed in seeds]
 
 
 def _fields(values: Any, where: str) -> dict[str, Any]:
     """Config fields from YAML, each in its own type: 1e-3, a string to YAML 1.1, becomes the number it means."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: must be {{field: value}}, got {values!r}")
+        raise ValueError(f"{where}: must be {{field: value}}, got {short(values)}")
     typed = {}
     for field, value in values.items():
         if field not in _TYPES:
-            raise ValueError(f"{where}: unknown field {field!r}; fields are those of `twoclocks run --help`")
+            raise ValueError(f"{where}: unknown field {short(field)}; fields are those of `twoclocks run --help`")
         try:
             typed[field] = _convert(value, _TYPES[field])
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{where}: {field} must be {_describe(_TYPES[field])}, got {value!r}") from None
+            raise ValueError(f"{where}: {field} must be {_describe(_TYPES[field])}, got {short(value)}") from None
     return typed
 
 
@@ -203,15 +201,3 @@ def _refuse_equal_runs(configs: Sequence[RunConfig], where: str) -> None:
         if name in seen:
             raise ValueError(f"{where}: the run {name} occurs twice; remove the value that is repeated")
         seen.add(name)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's plain values, and no key twice: the later would silently replace the earlier."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                mark = node.value[place][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} occurs twice", mark)
-        return super().construct_mapping(node, deep)

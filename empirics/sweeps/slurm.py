@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..runs.foreign_files import own_folder
 from .executors import LostWorker, SlotExecutor
 
 TIME_LIMIT = 24 * 60
@@ -41,7 +42,7 @@ class SlurmJobs(SlotExecutor):
         except ImportError:
             raise ValueError("--executor slurm needs its package: pip install 'twoclocks[slurm]'") from None
         super().__init__(slots)
-        (out / ".slurm").mkdir(parents=True, exist_ok=True)
+        own_folder(out / ".slurm", make=True)
         folder = Path(tempfile.mkdtemp(dir=out.absolute() / ".slurm", prefix=time.strftime("%Y%m%d-%H%M%S-")))
         try:
             self._jobs = SlurmExecutor(folder)

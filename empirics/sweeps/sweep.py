@@ -18,11 +18,13 @@ from ..config import RunConfig, difference
 from ..families import family
 from ..plugins import loaded_plugins
 from ..progress import TimedBar, seconds_left, split_seconds
-from ..runs.files import DamagedFile, read_lines
+from ..runs.foreign_files import DamagedFile
+from ..runs.lock import is_held
+from ..runs.reading import read_record
 from ..runs.run import Run, load_run
 from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
-from .folders import ENDED, check_name, condition, is_held, rule_size, run_name
+from .folders import ENDED, check_name, condition, rule_size, run_name
 from .worker import train_run, write_error
 
 LOOK_EVERY = 2.0
@@ -271,7 +273,7 @@ class _Sweep:
 def _evaluations(folder: Path) -> tuple[list[int], list[float]]:
     """Steps of a run's evaluations so far, and seconds of training at each; none where its metrics cannot be read."""
     try:
-        lines = list(read_lines(folder / "metrics.jsonl"))
-        return [int(line["step"]) for line in lines], [float(line["seconds"]) for line in lines]
-    except (OSError, ValueError, LookupError, TypeError):
+        evaluations = read_record(folder).evaluations
+    except (OSError, ValueError):
         return [], []
+    return evaluations.steps, list(evaluations.columns.get("seconds", ()))

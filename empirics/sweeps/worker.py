@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from typing import Any
 
 from ..config import RunConfig
 from ..plugins import load_installed_plugins, load_plugins
-from ..runs.files import DamagedFile, write_atomically
+from ..runs.files import write_atomically
+from ..runs.foreign_files import DamagedFile, own_folder
+from ..runs.lock import FolderInUse, hold
 from ..training import train
-from .folders import ENDED, condition, hold, quarantine
+from .folders import ENDED, condition, quarantine
 
 _ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
 
@@ -40,16 +43,17 @@ def train_run(
     except ValueError as fault:  # as where a worker does not see the file
         return {"status": "failed", "error": " ".join(str(fault).split()), "again": False, "notes": []}
     config, path = RunConfig.from_dict(values), Path(folder)
-    with _ONE_A_PROCESS, hold(path) as free:
-        if not free:
+    with _ONE_A_PROCESS:
+        try:
+            return _train(config, path, tensorboard)
+        except FolderInUse:
             return {"status": "busy", "error": "", "again": True, "notes": []}
-        return _train(config, path, tensorboard)
 
 
 def write_error(folder: Path, text: str) -> None:
-    """Keep what went wrong in the run's folder, as error.txt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "error.txt", text.encode())
+    """Keep what went wrong in the run's folder, as error.txt; nothing where that is no folder of its own."""
+    with contextlib.suppress(DamagedFile):
+        write_atomically(own_folder(folder, make=True) / "error.txt", text.encode(errors="backslashreplace"))
 
 
 def _train(config: RunConfig, folder: Path, tensorboard: bool) -> dict[str, Any]:
@@ -66,10 +70,21 @@ def _train(config: RunConfig, folder: Path, tensorboard: bool) -> dict[str, Any]
             (folder / "error.txt").unlink(missing_ok=True)
             return {**answer, "status": run.status}
         except DamagedFile as fault:
-            notes.append(f"{' '.join(str(fault).split())}; moved to {quarantine(folder)} and redone")
+            if moved := _set_aside(folder, config, found.status == "damaged"):
+                notes.append(f"{' '.join(str(fault).split())}; moved to {moved} and redone")
             answer["error"] = str(fault)
+        except FolderInUse:
+            raise
         except Exception as fault:
             write_error(folder, traceback.format_exc())
             final = isinstance(fault, ValueError)  # an impossible config stays impossible
             return {**answer, "error": f"{type(fault).__name__}: {' '.join(str(fault).split())}", "again": not final}
     return answer
+
+
+def _set_aside(folder: Path, config: RunConfig, look_again: bool) -> Path | None:
+    """Move a damaged folder aside; None where it was only seen half-way through a write of another process."""
+    if folder.is_symlink() or not folder.is_dir():
+        return quarantine(folder)
+    with hold(folder):  # FolderInUse: whoever trains there now will see to it
+        return None if look_again and condition(folder, config).status != "damaged" else quarantine(folder)

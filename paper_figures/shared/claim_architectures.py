@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ...empirics.statistics.claim_trends import SETTINGS
 from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
 from ...empirics.statistics.runs_table import rule_complexity
 from .clock_statistics import Ratio, clock_order, onset_ratio
@@ -26,10 +27,10 @@ def claim_architectures(runs: pd.DataFrame) -> ClaimVerdict:
     where significantly more runs show it than its reverse; it is refuted where the reverse is significant. The offsets
     compare runs of the sizes, the rules and the range of N that both architectures have, with log N as a covariate;
     they depend on the architecture when either interval excludes 1, and do not when both lie within `NEGLIGIBLE_RATIO`
-    of it.
+    of it. Where the architectures were trained at different settings, an offset may be theirs, and none is attributed.
 
     Args:
-        runs: an `onset_table` of both architectures.
+        runs: an `onset_table` of both architectures, with the columns of `SETTINGS` that are known.
     """
     complexity = runs["rule"].map(rule_complexity)
     simplest = runs[complexity == complexity.min()]
@@ -49,11 +50,13 @@ def claim_architectures(runs: pd.DataFrame) -> ClaimVerdict:
         )
     rule, mem = offsets["tau_rule"], offsets["tau_mem"]
     notes.append(f"tau_mem {mem}; offsets from {len(shared)} runs of equal rule and size at N = {_range(shared)}")
-    differing = any(ratio.low > 1 or ratio.high < 1 for ratio in (rule, mem))
+    apart, told = _settings(shared)
+    notes.append(told)
+    differing = not apart and any(ratio.low > 1 or ratio.high < 1 for ratio in (rule, mem))
     equal = all(ratio.low > 1 / NEGLIGIBLE_RATIO and ratio.high < NEGLIGIBLE_RATIO for ratio in (rule, mem))
     answers = [found.answer for found in order.values()]
     verdict: Verdict = "undecided"
-    if "differ" in answers or equal:
+    if "differ" in answers or (equal and not apart):
         verdict = "not supported"
     elif answers == ["agree"] * 2 and differing:
         verdict = "supported"
@@ -84,6 +87,32 @@ def _offset(shared: pd.DataFrame, onset: str) -> Ratio:
     several = rows["n_train"].nunique() > 1
     covariate = np.log(rows["n_train"].to_numpy(float)) if several else None
     return onset_ratio(rows, onset, (rows["architecture"] == "dit").to_numpy(), rows["cell"], covariate, CONFIDENCE)
+
+
+def _settings(shared: pd.DataFrame) -> tuple[bool, str]:
+    """Whether the architectures were trained at different settings, and which these are, in words."""
+    differ, equal = [], []
+    for column, name in SETTINGS.items():
+        if column not in shared.columns:
+            continue
+        values = [
+            sorted({0.0 if np.isnan(value) else value for value in shared.loc[shared["architecture"] == kind, column]})
+            for kind in ARCHITECTURES
+        ]
+        if values[0] == values[1]:
+            equal.append(name)
+        else:
+            texts = [
+                f"{', '.join(f'{v:g}' for v in mine)} in {kind}"
+                for mine, kind in zip(values, ARCHITECTURES.values(), strict=True)
+            ]
+            differ.append(f"{name} ({' and '.join(texts)})")
+    if differ:
+        return (
+            True,
+            f"the architectures differ in {' and in '.join(differ)} too, so no offset is attributed to them alone",
+        )
+    return False, f"at equal {', '.join(equal)}" if equal else "settings of training not in the table, taken as equal"
 
 
 def _range(shared: pd.DataFrame) -> str:

@@ -142,6 +142,7 @@ class TopLevel(NamedTuple):
     text: str
     p_value: float
     answer: Word
+    p_floor: float
 
 
 def later_at_top(table: pd.DataFrame, onset: str, x: str) -> TopLevel:
@@ -153,7 +154,8 @@ def later_at_top(table: pd.DataFrame, onset: str, x: str) -> TopLevel:
     rows = known(table, onset)
     top = (rows[x] == rows[x].max()).to_numpy()
     lower, upper = rows[f"{onset}_lower"].to_numpy(float), rows[f"{onset}_upper"].to_numpy(float)
-    p_value = trend_test(lower, upper, top.astype(float), np.zeros(len(rows))).p_value
+    trend = trend_test(lower, upper, top.astype(float), np.zeros(len(rows)))
+    p_value, floor = trend.p_value, trend.p_floor
     value = float(rows[x].max())
     answer: Word = "agree" if p_value < LEVEL else "undecided"
     try:
@@ -161,10 +163,10 @@ def later_at_top(table: pd.DataFrame, onset: str, x: str) -> TopLevel:
     except ValueError:
         late = int(np.isinf(upper[top]).sum())
         text = f"not reached in {late} of {int(top.sum())} runs at {x} = {value:g}" if late else "ratio undetermined"
-        return TopLevel(value, text, p_value, answer)
+        return TopLevel(value, text, p_value, answer, floor)
     if ratio.high < NEGLIGIBLE_RATIO and answer == "undecided":
         answer = "differ"
-    return TopLevel(value, f"{ratio} at {x} = {value:g}", p_value, answer)
+    return TopLevel(value, f"{ratio} at {x} = {value:g}", p_value, answer, floor)
 
 
 def tested(claim: Callable[[pd.DataFrame], ClaimVerdict], table: pd.DataFrame) -> ClaimVerdict:
@@ -188,10 +190,16 @@ def answer_of(verdicts: Iterable[ClaimVerdict | str]) -> Word:
 
 
 def estimate_text(verdict: ClaimVerdict) -> str:
-    """The estimate of a claim with its interval, or why there is none."""
+    """The estimate of a claim with its interval, or why there is none; and whether its law is rejected (C4)."""
     if verdict.estimate is None or verdict.ci is None:
         return f"undecided ({verdict.note or 'no data'})"
-    return f"{verdict.estimate:.2f} [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]"
+    text = f"{verdict.estimate:.2f} [{verdict.ci[0]:.2f}, {verdict.ci[1]:.2f}]"
+    return f"{text} (an average: its power law is rejected)" if law_rejected(verdict) else text
+
+
+def law_rejected(verdict: ClaimVerdict) -> bool:
+    """Whether C4 rests on a power law, or an exponent common to all groups, that a test rejects."""
+    return verdict.note.startswith("cannot be supported")
 
 
 def _regression(rows: pd.DataFrame, onset: str, design: np.ndarray) -> CensoredRegression:

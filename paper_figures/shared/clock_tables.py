@@ -32,7 +32,9 @@ def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: S
         ends = dict.fromkeys(criteria, (0.0, np.inf))
         if len(metrics):
             row["last_step"] = int(metrics["step"].iloc[-1])
-            found = find_onsets(metrics, chance, run.rule.alphabet, criteria)
+            found = find_onsets(
+                metrics, chance, run.rule.alphabet, criteria, null=run.null, n_generated=run.config.n_eval
+            )
             ends = {name: (onset.lower, onset.upper) for name, onset in found.items()}
         for name, (lower, upper) in ends.items():
             row |= {f"{name}_lower": lower, f"{name}_upper": upper}

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ...empirics import Run
 from ...empirics.onsets import CLOCKS
 from ...empirics.statistics.runs_table import rule_complexity
+from ...empirics.statistics.verdicts import p_phrase
 from ...empirics.style import COLOURS, new_figure
 from ..store import Data
 from .clock_plots import (
@@ -94,7 +95,8 @@ def weight_decay_answer(runs: pd.DataFrame, delayed: str) -> str:
     except ValueError as fault:
         return f"{text}; {fault}; undecided"
     answer = top.answer if learned == len(others) or top.answer == "differ" else "undecided"
-    return f"{text}; {delayed}, largest over the others: {top.text} (permutation p = {top.p_value:.2g}): {answer}"
+    p_value = p_phrase(top.p_value, top.p_floor)
+    return f"{text}; {delayed}, largest over the others: {top.text} (permutation test, {p_value}): {answer}"
 
 
 def scale(runs: pd.DataFrame) -> str:

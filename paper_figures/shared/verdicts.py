@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...empirics.statistics.ordered_trend import trend_test
+from ...empirics.statistics.verdicts import p_phrase
 from ...theory.memorization import binomial_interval
 
 Word = Literal["agree", "differ", "undecided"]
@@ -23,7 +24,7 @@ def word(agrees: bool, differs: bool) -> Word:
     return "agree" if agrees else "differ"
 
 
-def trend_word(values: np.ndarray, level: np.ndarray, strata: np.ndarray, rises: bool) -> tuple[Word, float]:
+def trend_word(values: np.ndarray, level: np.ndarray, strata: np.ndarray, rises: bool) -> tuple[Word, str]:
     """Do ratios rise (or fall) with a level among runs of a stratum? By Jonckheere and Terpstra's permutation test.
 
     Args:
@@ -34,16 +35,16 @@ def trend_word(values: np.ndarray, level: np.ndarray, strata: np.ndarray, rises:
 
     Returns:
         agree when the claimed direction is significant at 5%, differ when the opposite is; and the p-value, one-sided,
-        of the claim. Undecided with p = 1 where no two runs can be compared.
+        of the claim in words, "p = 0.03". Undecided with p = 1 where no two runs can be compared.
     """
     signed = values if rises else -values
     half = RESOLUTION / 2
     try:
-        p_claim = trend_test(signed - half, signed + half, level, strata).p_value
+        claimed = trend_test(signed - half, signed + half, level, strata)
         p_against = trend_test(-signed - half, -signed + half, level, strata).p_value
     except ValueError:
-        return "undecided", 1.0
-    return word(p_claim < LEVEL, p_against < LEVEL), p_claim
+        return "undecided", "p = 1"
+    return word(claimed.p_value < LEVEL, p_against < LEVEL), p_phrase(claimed.p_value, claimed.p_floor)
 
 
 def most_word(hits: int, trials: int) -> tuple[Word, tuple[float, float]]:

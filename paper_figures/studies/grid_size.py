@@ -110,10 +110,9 @@ def _conclusion(found: dict[tuple[str, str], ClaimVerdict]) -> str:
         apart = other.ci[1] < one.ci[0] or one.ci[1] < other.ci[0]
         closer = (other.estimate or 0) < (one.estimate or 0)
         word = "closer together" if closer else "further apart"
-        if not apart:
-            word = f"{word}, though the intervals overlap"
         parts.append(
-            f"in {model} the rules are {word} on {large} grids than on {small} ({_ratio(other)}, {_ratio(one)})"
+            f"in {model} the rules are {word} on {large} grids than on {small} ({_ratio(other)}, {_ratio(one)}"
+            f"{'' if apart else ', though the intervals overlap'})"
         )
     return "Between the grids: " + "; ".join(parts) + "."
 

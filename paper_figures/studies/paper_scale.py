@@ -2,10 +2,11 @@
 
     python -m twoclocks.paper_figures.studies.paper_scale --runs runs/paper-scale
 
-48 runs: G in {2, 3, 4, 6}, N in {512, .., 4096}, 3 seeds, seed by seed; some 15 core-hours with AVX512-BF16. The
-command may be stopped at any moment and called again, on the same machine or another: runs whose evaluations are
-committed in results/paper_scale are not trained again. Each call adds to that folder what has ended: runs.csv (a row
-per run, with its configuration and where it was trained) and evaluations.csv (what each evaluation generated, counted).
+48 runs: G in {2, 3, 4, 6}, N in {512, .., 4096}, 3 seeds, seed by seed; some 15 core-hours with AVX512-BF16. Where
+bf16 is emulated GPT-micro is trained in place of GPT-mini, and kept apart by its name. The command may be stopped at
+any moment and called again, on the same machine or another: runs whose evaluations are committed in results/paper_scale
+are not trained again. Each call adds to that folder what has ended: runs.csv (a row per run, with its configuration and
+where it was trained) and evaluations.csv (what each evaluation generated, counted).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...empirics import Run, RunConfig, load_run, sweep
+from ...empirics.hardware import has_native_bf16
 from ..store import RESULTS as COMMITTED
 from ..store import changed_fields
 
@@ -26,17 +28,17 @@ GROUP_SIZES = (2, 3, 4, 6)
 N_TRAIN = (512, 1024, 2048, 4096)
 
 
-def configs(seeds: int = 3) -> dict[str, RunConfig]:
-    """The grid of runs by name, in the order in which they are trained."""
+def configs(model: str, seeds: int = 3) -> dict[str, RunConfig]:
+    """The grid of runs of a model by name, in the order in which they are trained."""
     return {
-        f"gpt-mini-G={G}-N={n_train}-seed={seed}": RunConfig(
+        f"{model}-G={G}-N={n_train}-seed={seed}": RunConfig(
             rule=f"parity:6x6,G={G}",
-            model="gpt-mini",
+            model=model,
             n_train=n_train,
             steps=6000,
             batch_size=128,
             lr=3e-4,
-            precision="bf16",
+            precision="bf16" if model == "gpt-mini" else "auto",
             n_eval=1024,
             eval_first=20,
             eval_ratio=1.15,
@@ -61,7 +63,7 @@ def collect(trained: Path, folder: Path = RESULTS) -> int:
     """Add the runs that have ended under `trained` to the committed tables; how many there are now."""
     runs, evaluations = read_committed(folder)
     known = set(runs["name"])
-    for name, config in configs().items():
+    for name, config in {**configs("gpt-mini"), **configs("gpt-micro")}.items():
         path = trained / name
         if name in known or not (path / "result.json").exists():
             continue
@@ -98,8 +100,9 @@ def main() -> None:
     asked = options.parse_args()
     if not asked.collect_only:
         committed = set(read_committed()[0]["name"])
-        sweep({name: config for name, config in configs().items() if name not in committed}, asked.runs)
-    print(f"{collect(asked.runs)} of {len(configs())} runs in {RESULTS}")
+        grid = configs("gpt-mini" if has_native_bf16() else "gpt-micro")
+        sweep({name: config for name, config in grid.items() if name not in committed}, asked.runs)
+    print(f"{collect(asked.runs)} runs in {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 pytest tests/benchmarks --benchmark-only -p no:xdist --benchmark-json=.benchmarks/raw.json
 python tests/benchmarks/table.py .benchmarks/raw.json
+
+With --to=NAME first, the table goes to a file of its own, for a part of the benchmarks.
 """
 
 import json
@@ -14,7 +16,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    measured = [b for path in sys.argv[1:] for b in json.loads(Path(path).read_text())["benchmarks"]]
+    paths = sys.argv[1:]
+    name = paths.pop(0).removeprefix("--to=") if paths[0].startswith("--to=") else "benchmarks"
+    measured = [b for path in paths for b in json.loads(Path(path).read_text())["benchmarks"]]
     rows = [
         {
             "name": b["name"].removeprefix("test_").replace("_", " "),
@@ -38,10 +42,10 @@ def main() -> None:
     for row in rows:
         beside = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in row.items() if key not in known)
         lines.append(f"| {row['name']} | {row['median_ms']:.4g} | {row['iqr_ms']:.2g} | {row['rounds']} | {beside} |")
-    (RESULTS / "benchmarks.json").write_text(
+    (RESULTS / f"{name}.json").write_text(
         json.dumps({"environment": environment(), "benchmarks": rows}, indent=1) + "\n"
     )
-    (RESULTS / "benchmarks.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -125,4 +125,4 @@ def test_a_run_that_diverged_says_so(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", *options, "--out", str(tmp_path / "run")])
     assert ended.value.code == 1
-    assert f"the run in {tmp_path / 'run'} diverged" in capsys.readouterr().err
+    assert f"diverged: {tmp_path / 'run'}: " in capsys.readouterr().err

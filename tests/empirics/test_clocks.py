@@ -100,7 +100,7 @@ def test_the_onsets_are_those_of_training_on_the_same_generations(tmp_path, mode
     for step in run.metrics["step"]:
         clocks.see(step, run.samples(step))
     assert clocks.onsets == run.onsets
-    assert run.onsets["tau_rule"].censored == (model == "dit-nano")  # which needs longer
+    assert run.onsets["tau_mem"].censored == (model == "dit-nano")  # which needs longer
     columns = [name for name in run.metrics.columns if name not in ("loss", "seconds")]
     assert clocks.table[columns].equals(run.metrics[columns])
 
@@ -141,3 +141,50 @@ def test_bad_arguments_are_refused():
     clocks.see(5, TRAIN)
     with pytest.raises(ValueError, match="steps must increase: 5 comes after 5"):
         clocks.see(5, TRAIN)
+
+
+def digits(n, seed):
+    """Floats without a rule."""
+    return torch.randn(n, 2, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_data_without_a_rule_have_a_clock_of_copying_against_held_out_samples_and_a_best_loss():
+    train, control = digits(300, 0), digits(300, 1)
+    clocks = tc.Clocks(train=train, control=control, metric="l2-ratio")
+    assert clocks.onsets["tau_mem"].censored
+    assert clocks.onsets["best_held_out_loss"].censored
+    met = []
+    for step, copies, loss in ((10, 0, 3.0), (20, 2, 2.0), (40, 60, 1.5), (80, 150, 1.8), (160, 250, 2.2)):
+        generated = torch.cat([train[:copies], digits(300 - copies, step)])
+        ratios = clocks.see(step, generated.numpy(), held_out_loss=loss)
+        met.append(clocks.should_stop)
+    assert str(clocks.onsets["tau_mem"]) == "(20, 40]"
+    best = clocks.onsets["best_held_out_loss"]
+    assert (best.step, best.lower, best.upper, best.censored) == (40, 20, 80, False)
+    assert met == [False, False, False, True, True]
+    assert ratios["memorization_low"] < 250 / 300 <= ratios["memorization_high"]
+    assert ratios["chance_low"] <= ratios["chance"] < 0.05
+    assert clocks.table["n_generated"].tolist() == [300] * 5
+    assert clocks.table["distance"].is_monotonic_decreasing
+    again = tc.Clocks(train=train, control=control, seen=clocks.table)
+    assert again.onsets == clocks.onsets
+
+
+def test_the_best_loss_is_censored_while_it_falls_and_without_losses():
+    clocks = tc.Clocks(train=digits(50, 0), control=digits(50, 1), stop="memorized")
+    clocks.see(1, digits(50, 2))
+    assert clocks.onsets["best_held_out_loss"].censored
+    for step, loss in ((2, 3.0), (3, 2.0)):
+        clocks.see(step, digits(50, step), held_out_loss=loss)
+    assert str(clocks.onsets["best_held_out_loss"]) == "> 2"
+    assert not clocks.should_stop
+
+
+def test_clocks_need_a_rule_or_held_out_samples():
+    x = digits(20, 0)
+    for arguments in ({}, {"train": x}, {"rule": RULE}, {"rule": RULE, "train": TRAIN, "control": TRAIN}):
+        with pytest.raises(ValueError, match="control=held_out"):
+            tc.Clocks(**arguments)
+    for more in ({"stop": "window"}, {"stop": "ruled"}, {"encoding": tc.Encoding((2, 3), 2)}):
+        with pytest.raises(ValueError, match="needs a rule"):
+            tc.Clocks(train=x, control=x + 1, **more)

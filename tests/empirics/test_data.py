@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import twoclocks as tc
-from twoclocks.empirics.data import random_stream, sample_distinct, training_set
+from twoclocks.empirics.data import hash_rows, occur, random_stream, sample_distinct, training_set
 
 
 @pytest.mark.parametrize("n", [1, 10, 64])
@@ -45,3 +45,27 @@ def test_streams_are_independent_and_reproducible():
     }
     assert len(set(draws.values())) == 8
     assert torch.rand(3, generator=random_stream(0, "noise", 1)).tolist() == list(draws[0, "noise", 1])
+
+
+def test_symbols_beyond_a_byte_are_told_apart():
+    train = torch.tensor([[0, 300, 5], [7, 8, 9]])
+    x = torch.tensor([[0, 300, 5], [0, 300 - 256, 5], [7, 8, 9], [256, 556, 261]])
+    assert occur(x, hash_rows(train)).tolist() == [True, False, True, False]
+    assert len(hash_rows(x)) == 4
+    with pytest.raises(ValueError, match=r"symbols must lie in 0\.\.65535 to be compared by rows, got 0\.\.70000"):
+        hash_rows(torch.tensor([[0, 70_000]]))
+
+
+def test_distinct_samples_of_a_large_alphabet():
+    class Pairs(tc.LayeredAutomaton):
+        """Two equal symbols of 300."""
+
+        def step(self, states, position, symbol):
+            return (states == symbol) | (position == 0), np.full_like(states, symbol)
+
+    rule = Pairs((1, 2), 300)
+    x = sample_distinct(rule, 290, torch.Generator().manual_seed(0), exclude=torch.tensor([[299, 299], [3, 3]]))
+    assert rule.is_valid(x).all()
+    assert len(torch.unique(x, dim=0)) == 290
+    assert int(x.max()) > 255
+    assert not ((x == 299) | (x == 3)).any()

@@ -4,10 +4,13 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
+import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -15,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 import twoclocks as tc
+from twoclocks.cli import main
 from twoclocks.empirics import training
 from twoclocks.empirics.clocks_figure import plot_clocks
 from twoclocks.empirics.config import QUICK
@@ -54,6 +58,10 @@ def test_gpt_learns_the_rule_then_memorizes(tmp_path):
     metrics = run.metrics
     assert metrics["rule_accuracy"].iloc[-1] > 0.95
     assert metrics["memorization"].iloc[-1] > 0.4
+    null = tc.null_of_copying(run.rule, run.train_set)
+    assert run.result["null"] == {**null._asdict(), "rung": "pairs", "standard_error": 0.0}
+    assert run.null == null.memorization > run.chance
+    assert run.onset("tau_mem_chance").upper <= mem.upper
     floors = run.floors
     assert floors["empirical"] == pytest.approx(math.log(256) / 24)
     assert floors["population"] == pytest.approx(math.log(2) * 16 / 24)
@@ -90,6 +98,15 @@ def test_a_run_folder_reads_back(finished):
     assert table.loc[0, "tau_mem_censored"] == run.onsets["tau_mem"].censored
     with pytest.raises(ValueError, match="keeps no weights of step 6"):
         run.model(6)
+
+
+def test_too_few_generations_to_tell_copying_are_warned_of(tmp_path):
+    few = replace(TINY, rule="parity:4x6,G=3", n_train=96, steps=5, n_eval=24)  # the null is about 0.01
+    with pytest.warns(UserWarning, match="n_eval=24 is too few for tau_mem: .* take n_eval=28 or more"):
+        tc.train(few, tmp_path / "few", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tc.train(replace(few, n_eval=28), tmp_path / "enough", progress=False)
 
 
 def killed_run(path, config, seconds):
@@ -178,9 +195,9 @@ def test_a_state_of_another_model_is_refused(interrupted, tmp_path):
 
     for step in interrupted.state_steps:
         path = interrupted.path / "checkpoints" / f"state-{step:010d}.safetensors"
-        tensors = read_tensors(path)
+        tensors, header = read_tensors(path)
         tensors["model.head.weight"] = torch.zeros(3, 48)
-        write_tensors(path, tensors)
+        write_tensors(path, tensors, header.note)
     with pytest.raises(ValueError, match=r"'model\.head\.weight' has shape \(3, 48\)"):
         tc.train(TINY, interrupted.path, resume=True, progress=False)
 
@@ -232,6 +249,26 @@ def test_divergence_stops_the_run_and_says_so(tmp_path):
     assert run.metrics.empty
     plot_clocks([run], tmp_path / "clocks.png")
     assert (tmp_path / "clocks.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        (["--model", "dit-nano", "--noise-mean", "19", "--steps", "200"], r"the loss is no number at step \d+"),
+        (["--model", "gpt-nano", "--steps", "20"], r"the loss is \d[\d.e+]* at step 20, far above that of a guess"),
+    ],
+    ids=["not a number", "absurd"],
+)
+def test_the_command_says_that_a_run_diverged(tmp_path, capsys, options, how):
+    command = ["run", "--rule", "parity:2x4,G=4", "--n-train", "8", "--batch-size", "8", "--n-eval", "8", "--lr", "10"]
+    command += ["--warmup", "0", "--sampler-steps", "2", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *options])
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert re.search(f"diverged: {tmp_path / 'run'}: {how}; try a lower --lr\n", printed.err)
+    assert "tau_rule" in printed.out
+    assert tc.load_run(tmp_path / "run").divergence
 
 
 def test_stop_when_the_clocks_are_known(tmp_path):
@@ -323,6 +360,13 @@ def test_compiled_runs_repeat_and_resume(tmp_path, monkeypatch):
     monkeypatch.undo()
     tc.train(config, tmp_path / "cut", resume=True, progress=False)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_tensorboard_without_its_package_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'twoclocks\[tensorboard\]'"):
+        tc.train(TINY, tmp_path / "run", progress=False, tensorboard=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluations_are_logged_for_tensorboard(tmp_path):

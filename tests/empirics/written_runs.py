@@ -1,4 +1,7 @@
-"""Run folders with known clocks, written without training: config.json, metrics.jsonl, result.json."""
+"""Run folders with known clocks, written without training: config.json, metrics.jsonl, result.json.
+
+They are as runs were before there were digests, and such runs must still be read.
+"""
 
 import itertools
 import json
@@ -11,19 +14,17 @@ import numpy as np
 from twoclocks.empirics import RunConfig
 from twoclocks.empirics.config import QUICK
 from twoclocks.empirics.onsets import clock_onsets
-from twoclocks.empirics.runs.run import FORMAT, environment, onset_as_json
+from twoclocks.empirics.runs.reading import FORMAT, result_digest
+from twoclocks.empirics.runs.run import environment, onset_as_json
 from twoclocks.theory.memorization import binomial_interval, memorization_test
 
 GPT = replace(QUICK["gpt"], rule="parity:6x6,G=3", steps=20000)
 
 
-def curves(config, tau_rule, tau_mem, n_evaluations=None):
+def curves(config, tau_rule, tau_mem):
     """Rows of metrics whose accuracy and memorization rise at the given steps."""
-    steps = np.array(config.eval_steps())
-    if n_evaluations:
-        steps = np.unique(np.geomspace(1, config.steps, n_evaluations).round().astype(int))
     rows = []
-    for step in steps:
+    for step in config.eval_steps():
         n = config.n_eval
         valid = round(n / (1 + (tau_rule / step) ** 6 / 9))
         memorized = round(valid / (1 + (tau_mem / step) ** 4 * 20))
@@ -54,15 +55,17 @@ def result(config, rows, status):
     if rows:
         import pandas as pd
 
-        onsets = {name: onset_as_json(onset) for name, onset in clock_onsets(pd.DataFrame(table), chance).items()}
+        found = clock_onsets(pd.DataFrame(table), chance, null=chance, n_generated=config.n_eval)
+        onsets = {name: onset_as_json(onset) for name, onset in found.items()}
     else:
         unknown = {"step": None, "lower": 0.0, "upper": None, "censored": True}
         onsets = {"tau_rule": unknown, "tau_mem": unknown}
     return {
         "status": status,
-        "steps": rows[-1]["step"] if rows else 0,
+        "steps": (rows[-1]["step"] if rows else 0) + (status == "diverged"),
         "onsets": onsets,
         "chance": chance,
+        "null": {"memorization": chance, "rung": "chance", "standard_error": 0.0, "rungs": {"chance": chance}},
         "group_chance": 1.0,
         "support_size": str(2**24),
         "seconds": rows[-1]["seconds"] if rows else 0.0,
@@ -92,15 +95,25 @@ def write_sweep(
     return folders
 
 
+def write_clocks(folder, **clocks):
+    """Write other clocks (lower, upper or None) into the result of a run, as if they had been measured."""
+    path = Path(folder) / "result.json"
+    stored = json.loads(path.read_text())
+    for name, (lower, upper) in clocks.items():
+        stored["onsets"][name] = {"step": upper, "lower": lower, "upper": upper, "censored": upper is None}
+    path.write_text(json.dumps({**stored, "digest": result_digest(stored)}))
+
+
 def write_many(folder, n_runs, n_evaluations):
     """Many runs that repeat a few curves, quickly: for timing."""
     patterns = []
     for k in range(8):
-        config = RunConfig(**{**GPT.to_dict(), "n_train": 64 * 2**k})
+        ratio = (GPT.steps / GPT.eval_first) ** (1 / (n_evaluations - 1))
+        config = RunConfig(**{**GPT.to_dict(), "n_train": 64 * 2**k, "eval_ratio": ratio})
         rows = [{**row, "group_accuracy": 0.5, "group_accuracy_low": 0.4, "group_accuracy_high": 0.6,
                  "group_memorization": 0.5, "group_memorization_low": 0.4, "group_memorization_high": 0.6,
-                 "distinct": 1.0} for row in curves(config, 60.0 + 9 * k, 4.0 * config.n_train, 80)]  # fmt: skip
-        rows = rows[-n_evaluations:]
+                 "distinct": 1.0} for row in curves(config, 60.0 + 9 * k, 4.0 * config.n_train)]  # fmt: skip
+        assert len(rows) == n_evaluations
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         patterns.append((config, lines, result(config, rows, "finished")))
     for k in range(n_runs):

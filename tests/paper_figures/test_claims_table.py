@@ -31,7 +31,7 @@ def runs(offset: float = 3.0, window: float = 0.5, dit_n: tuple[int, ...] = (64,
         for kind, sizes in (("dit", dit_n), ("gpt", (32, 64, 128, 256)))
         for size in ("nano", "micro")
         for n in sizes
-        for G in (2, 3)
+        for G in (2, 3, 4)
         for seed in range(4)
     ]
 
@@ -152,14 +152,29 @@ def test_the_offset_of_dit_is_found_at_equal_rule_size_and_n() -> None:
 
 def test_the_order_is_judged_at_the_simplest_rule() -> None:
     table = runs()
-    complex_rule = table["rule"].str.endswith("G=3")
+    complex_rule = ~table["rule"].str.endswith("G=2")
     table.loc[complex_rule, ["tau_rule_lower", "tau_rule_upper"]] = [1e6, np.inf]  # copied before it is learned
     found = claim_architectures(table)
     assert found.verdict == "supported"
     assert "tau_rule before tau_mem in DiT: at G = 2 16 of 16 runs" in found.note
-    assert "at every G 16 (reversed in 16) of 32" in found.note
+    assert "at every G 16 (reversed in 32) of 48" in found.note
     table.loc[~complex_rule, ["tau_rule_lower", "tau_rule_upper"]] = [1e6, np.inf]
     assert claim_architectures(table).verdict != "supported"
+
+
+def test_an_offset_at_other_settings_is_not_the_architectures() -> None:
+    dit = runs()["architecture"] == "dit"
+    apart = runs().assign(lr=np.where(dit, 4e-3, 2e-3), ema_halflife=np.where(dit, 200.0, 0.0), batch_size=128)
+    found = claim_architectures(apart)
+    assert found.verdict == "undecided"
+    assert found.estimate == claim_architectures(runs()).estimate
+    assert (
+        "differ in learning rate (0.004 in DiT and 0.002 in GPT) and in averaging (200 in DiT and 0 in GPT)"
+        in found.note
+    )
+    equal = claim_architectures(runs().assign(lr=2e-3, ema_halflife=0.0, batch_size=128))
+    assert equal.verdict == "supported"
+    assert "at equal learning rate, averaging, batch" in equal.note
 
 
 def test_equal_architectures_refute_the_offset() -> None:

@@ -394,7 +394,10 @@ def test_tables_of_a_real_run(tiny: Run, tmp_path: Path) -> None:
     shutil.copytree(tiny.path, tmp_path / "diverged")
     (tmp_path / "diverged" / "metrics.jsonl").write_text("")
     result = json.loads((tmp_path / "diverged" / "result.json").read_text())
-    (tmp_path / "diverged" / "result.json").write_text(json.dumps({**result, "status": "diverged"}))
+    unknown = {"step": None, "lower": 0.0, "upper": None, "censored": True}
+    result |= {"status": "diverged", "steps": 1, "onsets": {"tau_rule": unknown, "tau_mem": unknown}}
+    del result["digests"], result["digest"]  # as runs ended before there were any
+    (tmp_path / "diverged" / "result.json").write_text(json.dumps(result))
     runs = [load_run(tmp_path / "diverged"), tiny]
     table = runs_table(runs)
     assert table["status"].tolist() == ["diverged", "finished"]

@@ -10,8 +10,9 @@ import pytest
 
 import twoclocks as tc
 from twoclocks.empirics.state_counts import check_counts, ratios
+from twoclocks.empirics.statistics.runs_table import onset_names
 from twoclocks.paper_figures.studies.gpt_claims import RESULTS, configs
-from twoclocks.paper_figures.studies.gpt_claims_report import RUN, write_report
+from twoclocks.paper_figures.studies.gpt_claims_report import RUN, criterion_of, write_report
 
 DATA = ("runs.csv", "evaluations.csv", "diversity.csv", "provenance.json")
 
@@ -36,7 +37,9 @@ def test_counts_give_the_onsets_of_the_runs_table(runs: pd.DataFrame) -> None:
         run = runs[(runs[RUN] == list(key)).all(axis=1)].iloc[0]  # type: ignore[call-overload]
         columns = ("rule_accuracy", "memorization", "memorization_p", "novel_valid")
         values = ratios(check_counts(counts), columns, run["chance"])
-        for name, onset in tc.find_onsets(pd.DataFrame({"step": counts["step"], **values}), run["chance"]).items():
+        found = tc.find_onsets(pd.DataFrame({"step": counts["step"], **values}), run["chance"], null=run.get("null"))
+        for name in onset_names(runs):
+            onset = found[criterion_of(runs, name)]
             assert (onset.lower, onset.upper) == (run[f"{name}_lower"], run[f"{name}_upper"])
 
 

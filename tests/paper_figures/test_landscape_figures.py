@@ -1,10 +1,9 @@
 """Figures 13 to 19: drawn from tables alone, and verdicts that follow from the numbers."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from written_runs import write_clocks
 
 import twoclocks as tc
 from twoclocks.empirics.probes.record import RunRecord, record_table
@@ -36,10 +35,7 @@ def tables(tmp_path_factory):
     )  # fmt: skip
     run = tc.train(config, folder / "run", progress=False)
     assert run.checkpoint_steps == list(STEPS)
-    result = json.loads((run.path / "result.json").read_text())
-    for name, onset in (("tau_rule", RULE), ("tau_mem", MEM)):
-        result["onsets"][name] = {"step": onset.step, "lower": onset.lower, "upper": onset.upper, "censored": False}
-    (run.path / "result.json").write_text(json.dumps(result))
+    write_clocks(run.path, tau_rule=(RULE.lower, RULE.upper), tau_mem=(MEM.lower, MEM.upper))
     made = {}
     for number in NUMBERS:
         data = figure_module(number).compute(preset("smoke"), [tc.load_run(run.path)])

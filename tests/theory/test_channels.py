@@ -136,3 +136,35 @@ def test_fields_are_log_likelihoods_relative_to_the_nearest_grid():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert Gaussian(encoding).fields(y.float(), 1.0).dtype == torch.float32
     assert Gaussian(encoding).fields(y.float(), 0.001).dtype == torch.float64  # as their sums ask for it
+
+
+@pytest.mark.parametrize(
+    "codes", [[0, 255], [1000, 1001], [[1000, 1000], [1001, 1000]], [0, 1, 3], [[500, 0], [501, 0], [500, 2]]]
+)
+def test_codes_of_ones_own_far_from_zero(codes):
+    """The posterior depends on differences of codes alone, in single precision too."""
+    Q = len(codes)
+    train = torch.randint(Q, (40, 6), generator=torch.Generator().manual_seed(3))
+    law = tc.EmpiricalLaw(train, Q, (2, 3))
+    encoding = tc.Encoding((2, 3), Q, codes)
+    offset = encoding.codes[0][None, :, None, None]
+    moved = tc.OptimalDenoiser(law, tc.Encoding((2, 3), Q, encoding.codes - encoding.codes[0]))
+    clean = encoding.encode(train[:20], torch.float64)
+    for sigma in (0.1 * encoding.gap, 0.6 * encoding.gap, 3 * encoding.gap):
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        y = (clean + sigma * noise).float()
+        expected = moved(y.double() - offset, sigma) + offset
+        found = tc.OptimalDenoiser(law, encoding)(y, sigma)
+        torch.testing.assert_close(found.double(), expected, rtol=2e-7, atol=1e-4 * encoding.gap)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_an_empty_batch_has_empty_answers(name):
+    law = LAWS[name]
+    denoiser = tc.OptimalDenoiser(law)
+    y = torch.zeros(0, denoiser.encoding.channels, *law.shape)
+    x = torch.zeros(0, law.dim, dtype=torch.int64)
+    assert denoiser(y, 0.5).shape == denoiser.score(y, 0.5).shape == y.shape
+    assert denoiser.log_density(y, torch.zeros(0)).shape == law.log_prob(x).shape == (0,)
+    assert law.unmask_probs(x).shape == law.next_token_probs(x).shape == (0, law.dim, law.alphabet)
+    assert law.posterior(torch.zeros(0, law.dim, law.alphabet))[1].shape == (0, law.dim, law.alphabet)

@@ -1,7 +1,6 @@
 """The optimal denoiser against direct sums over the support, in float64."""
 
 import math
-import resource
 import subprocess
 import sys
 from functools import partial
@@ -174,14 +173,14 @@ def test_encoding_must_fit_the_law():
 def test_a_million_training_samples_fit_in_memory():
     """Peak of a fresh process that denoises and evaluates the density with N = 2^20, D = 36, in float32."""
     script = (
-        "import torch, resource, twoclocks as tc; torch.set_num_threads(1)\n"
+        "import torch, twoclocks as tc; torch.set_num_threads(1)\n"
         "x = torch.randint(2, (2**20, 36), dtype=torch.uint8)\n"
         "D = tc.OptimalDenoiser(tc.EmpiricalLaw(x, 2, (6, 6)))\n"
         "y = torch.randn(64, 36); D(y, 0.7); D.log_density(y, 0.7)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) * resource.getpagesize() / 4096 < 1.5e6  # kilobytes
+    assert int(done.stdout) < 1.5e6  # kilobytes; getrusage would count what the parent process held as it forked
 
 
 def test_reference_itself_is_normalised():

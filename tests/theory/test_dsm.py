@@ -88,10 +88,16 @@ def test_onehot_counts_every_channel():
         (torch.zeros(2, 12, dtype=torch.int64), [1.0, 0.0], {}, "positive and finite"),
         (torch.zeros(2, 12, dtype=torch.int64), [math.inf], {}, "positive and finite"),
         (torch.zeros(2, 12, dtype=torch.int64), [math.nan], {}, "positive and finite"),
-        (torch.zeros(2, 12), [1.0], {}, "integers"),
+        (torch.zeros(2, 12), [1.0], {"encoding": tc.Encoding((3, 4), 2)}, "integers"),
         (torch.zeros(2, 11, dtype=torch.int64), [1.0], {"encoding": tc.Encoding((3, 4), 2)}, "shape"),
     ],
 )
 def test_bad_input_is_refused(x, sigmas, options, message):
     with pytest.raises(ValueError, match=message):
         tc.dsm_loss(lambda y, sigma: y, x, sigmas, **options)
+
+
+def test_symbols_beyond_two_need_an_encoding():
+    """The alphabet is not guessed from the largest symbol at hand."""
+    with pytest.raises(ValueError, match=r"symbols must lie in 0\.\.1"):
+        tc.dsm_loss(lambda y, sigma: y, torch.tensor([[0, 1, 2]]), [1.0])

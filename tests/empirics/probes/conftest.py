@@ -1,8 +1,7 @@
 """A tiny ended DiT run with both clocks written in, for what probes do over a run."""
 
-import json
-
 import pytest
+from written_runs import write_clocks
 
 import twoclocks as tc
 
@@ -17,8 +16,5 @@ def dit_run(tmp_path_factory):
     )  # fmt: skip
     run = tc.train(config, path, progress=False)
     assert run.checkpoint_steps == [10, 20, 40, 80]
-    result = json.loads((path / "result.json").read_text())
-    for name, lower, upper in (("tau_rule", 10.0, 20.0), ("tau_mem", 40.0, 80.0)):
-        result["onsets"][name] = {"step": upper, "lower": lower, "upper": upper, "censored": False}
-    (path / "result.json").write_text(json.dumps(result))
+    write_clocks(path, tau_rule=(10.0, 20.0), tau_mem=(40.0, 80.0))
     return tc.load_run(path)

@@ -1,11 +1,11 @@
 """Which steps stand for the phases, and what is probed over a run."""
 
-import json
 import shutil
 
 import pandas as pd
 import pytest
 import torch
+from written_runs import write_clocks
 
 import twoclocks as tc
 from twoclocks.empirics.probes import phases
@@ -13,10 +13,7 @@ from twoclocks.empirics.probes import phases
 
 def with_onsets(run, path, rule, mem):
     shutil.copytree(run.path, path)
-    result = json.loads((path / "result.json").read_text())
-    for name, (lower, upper) in (("tau_rule", rule), ("tau_mem", mem)):
-        result["onsets"][name] = {"step": upper, "lower": lower, "upper": upper, "censored": upper is None}
-    (path / "result.json").write_text(json.dumps(result))
+    write_clocks(path, tau_rule=rule, tau_mem=mem)
     return tc.load_run(path)
 
 

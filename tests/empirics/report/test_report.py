@@ -110,9 +110,11 @@ def test_the_page_says_what_was_found_and_what_was_left_out(sweep, report):
     verdicts = re.findall(r'class="verdict [\w-]+">([\w ]+)<', html)
     assert verdicts == [claim.verdict for claim in finding.claims] + ["not tested"] * 3
     by_name = {claim.claim: claim for claim in finding.claims}
-    assert by_name["C1"].verdict == "supported"
+    assert by_name["C1"].verdict == "undecided"
+    assert "one contrast" in by_name["C1"].note  # two group sizes
     assert by_name["C2"].verdict == "undecided"
-    assert by_name["C4"].verdict == "supported"
+    assert by_name["C4"].verdict == "undecided"
+    assert "a power law is rejected for a bend" in by_name["C4"].note  # the seeds of these curves are no noise
     expected = tc.fit_scaling(finding.runs, "tau_mem", n_boot=0)
     assert finding.scalings[0].fit.exponent == pytest.approx(expected.exponent)
     assert f"{expected.exponent:.2f} [{expected.ci[0]:.2f}, {expected.ci[1]:.2f}]" in page.text
@@ -310,6 +312,68 @@ def test_a_folder_from_a_stranger_runs_no_code_and_leaks_nothing(tmp_path):
     assert "<script" not in markdown
     assert "<img" not in markdown
     assert "](http" not in markdown
+
+
+def test_seeds_beyond_the_whole_numbers_of_javascript_are_exact(tmp_path):
+    seeds = [2**62, 2**62 - 1, 2**53 + 1, 7]
+    for seed in seeds:
+        write_run(tmp_path / "runs" / str(seed), replace(GPT, seed=seed), status="diverged", rows=[])
+    html, page = read(tc.write_report(tmp_path / "runs", tmp_path / "out"))
+    coded = page.data["texts"]["seed"]
+    assert coded["values"] == [str(seed) for seed in reversed(seeds)]  # in the order of their size
+    assert [coded["values"][k] for k in coded["codes"]] == page.data["runs"]
+    assert "seed" not in page.data["numbers"]
+    assert 'number("seed"' not in html
+    table = pd.read_csv(tmp_path / "out" / "clocks.csv")
+    assert sorted(table["seed"]) == sorted(seeds)
+
+
+def test_a_folder_whose_name_is_no_text_has_a_report(tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"runs-\xe9")
+    write_run(folder / "run")
+    main(["report", str(folder)])
+    assert capsys.readouterr().out == f"report: {tmp_path}/runs-\\udce9/report.html\n"
+    assert r"runs-\udce9" in read(folder / "report.html")[1].text
+    assert tc.load_runs(folder)["path"].tolist() == [str(folder / "run")]
+
+
+def test_a_subfolder_that_cannot_be_read_stops_no_report(tmp_path, monkeypatch):
+    write_run(tmp_path / "runs" / "run")
+    for name in ("mine", "lost+found", "moved"):
+        (tmp_path / "runs" / name).mkdir()
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(path))
+        if str(path).endswith("moved"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scan(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        _, page = read(tc.write_report(tmp_path / "runs", tmp_path / "out"))
+        with pytest.raises(ValueError, match=r"lost\+found cannot be searched \(Permission denied\)"):
+            tc.load_runs(tmp_path / "runs")
+    assert "lost+found cannot be searched (Permission denied)" in page.text
+    assert page.data["runs"] == ["run"]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@"])
+def test_no_cell_of_clocks_csv_is_a_formula(tmp_path, first):
+    """By what a cell holds, and not by the type that a version of pandas gives to its column."""
+    write_run(tmp_path / "runs" / f"{first}cmd", replace(GPT, rule=f"{first}HYPERLINK(1)"), status="diverged", rows=[])
+    tc.write_report(tmp_path / "runs")
+    table = pd.read_csv(tmp_path / "runs" / "clocks.csv")
+    assert table.loc[0, "rule"] == f"'{first}HYPERLINK(1)"
+    assert table.loc[0, "run"] == f"'{first}cmd"
+
+
+def test_an_encoding_that_was_not_asked_for_is_none(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", replace(GPT, model="dit-nano", encoding="pm1"))
+    table = tc.load_runs(tmp_path)
+    assert table["encoding"].tolist() == [None, "pm1"]  # as in RunConfig: pandas 3 would say NaN
 
 
 def test_embedded_data_cannot_end_its_element():

@@ -15,11 +15,14 @@ import pytest
 from written_runs import GPT, curves, result, write_many, write_run, write_sweep
 
 import twoclocks as tc
-from twoclocks.empirics.criteria import CRITERIA
+from twoclocks.empirics.criteria import CRITERIA, FORMER
+from twoclocks.empirics.data import training_set
+from twoclocks.empirics.null_again import null_again
 from twoclocks.empirics.onsets import find_onsets
 from twoclocks.empirics.runs import cache as runs_cache
 from twoclocks.empirics.runs import folder as runs_folder
 from twoclocks.empirics.runs.folder import read_runs_folder
+from twoclocks.empirics.runs.run import onset_as_json
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,7 @@ def test_tables_hold_what_each_run_holds(sweep):
         assert row["status"] == "finished"
         for name in ("chance", "group_chance", "seconds"):
             assert row[name] == run.result[name]
+        assert row["null"] == run.null
         for name, onset in run.onsets.items():
             for part in ("step", "lower", "upper", "censored"):
                 assert row[f"{name}_{part}"] == getattr(onset, part)
@@ -79,9 +83,10 @@ def test_the_cache_gives_the_same_tables_and_reads_only_what_changed(sweep, read
         pd.testing.assert_frame_equal(before, after, check_exact=True)
 
     changed = sorted(sweep.iterdir())[3]
-    rows = curves(GPT, 50.0, 300.0)
+    config = tc.load_run(changed).config
+    rows = curves(config, 50.0, 300.0)
     (changed / "metrics.jsonl").write_text("".join(json.dumps({**row, "extra": 1.5}) + "\n" for row in rows))
-    (changed / "result.json").write_text(json.dumps(result(GPT, rows, "stopped")))
+    (changed / "result.json").write_text(json.dumps(result(config, rows, "stopped")))
     shutil.rmtree(sorted(sweep.iterdir())[6])
     write_run(sweep / "a" / "new", replace(GPT, seed=9))
     reads.clear()
@@ -219,7 +224,7 @@ CONFIG = {"format": 1, **GPT.to_dict()}
 FAULTS = {
     "pickle": ("config.json", pickle.dumps(Bomb()), "not valid JSON"),
     "deep config": ("config.json", deep(200_000), "nested too deeply"),
-    "deep metrics": ("metrics.jsonl", f'{{"step": {deep(200_000)}}}\n', "nested too deeply"),
+    "deep metrics": ("metrics.jsonl", f'{{"step": {deep(100_000)}}}\n', "nested too deeply"),
     "huge config": ("config.json", json.dumps({**CONFIG, "device": "x" * 2**21}), "larger than 1,048,576 bytes"),
     "long text": ("config.json", json.dumps({**CONFIG, "rule": "x" * 1000}), "rule must be a short text"),
     "terminal": ("config.json", json.dumps({**CONFIG, "model": "\x1b]0;x\x07"}), "model must be a short text"),
@@ -366,3 +371,34 @@ def test_two_thousand_runs_in_seconds_and_from_the_cache_at_once(tmp_path):
     pd.testing.assert_frame_equal(cold, cached)
     assert reading < 10  # about 2 s on one core at rest
     assert min(seconds) < 0.5
+
+
+def test_an_old_result_is_judged_again_with_the_null_of_its_training_set(tmp_path):
+    """Before there was a null of copying, tau_rule counted copies and tau_mem asked for a little over chance."""
+    config = replace(GPT, rule="parity:4x6,G=3", n_train=96, n_eval=512)
+    rows = curves(config, 60.0, 400.0)
+    folder = write_run(tmp_path / "old", config, rows=rows)
+    stored = json.loads((folder / "result.json").read_text())
+    del stored["null"]
+    chance = 96 / 2**16
+    former = find_onsets(pd.DataFrame(rows), chance, criteria=["tau_rule_all", "tau_mem_chance"])
+    stored |= {"chance": chance, "support_size": str(2**16)}
+    stored["onsets"] = {name: onset_as_json(former[FORMER[name]]) for name in ("tau_rule", "tau_mem")}
+    (folder / "result.json").write_text(json.dumps(stored))
+    run = tc.load_run(folder)
+    rule = tc.rule(config.rule)
+    null = tc.null_of_copying(rule, training_set(rule, 96, config.seed)).memorization
+    assert run.null == null > 5 * chance
+    expected = find_onsets(run.metrics, chance, null=null, n_generated=512)
+    assert run.onsets == {name: expected[name] for name in ("tau_rule", "tau_mem")}
+    assert run.onsets["tau_mem"].lower > former["tau_mem_chance"].upper
+    row = tc.load_runs(tmp_path).iloc[0]
+    assert row["null"] == null
+    for name, onset in expected.items():
+        assert (row[f"{name}_lower"], row[f"{name}_upper"]) == (onset.lower, onset.upper)
+    assert row["tau_mem_step"] == expected["tau_mem"].step
+    assert row["tau_mem_censored"] == expected["tau_mem"].censored
+
+
+def test_the_null_of_a_large_rule_is_not_found_again():
+    assert null_again("parity:6x6,G=3", 64, 0) == 64 / 2**24

@@ -30,7 +30,7 @@ def close(share: float, probability: float, n_boot: int) -> bool:
 def test_one_evaluation_near_the_threshold_is_a_binomial_tail() -> None:
     """Of 100 generations 89 are valid at step 20, where 90 are needed, none at 10, all at 40."""
     counts = table([0, 80, 100], [0, 9, 0], 100)
-    drawn = tc.onset_bootstrap(counts, "tau_rule", chance=0.0, n_boot=20_000)
+    drawn = tc.onset_bootstrap(counts, "tau_rule_all", chance=0.0, n_boot=20_000)
     assert str(drawn.onset) == "(20, 40]"
     assert set(drawn.draws) == {20, 40}
     assert close(np.mean(drawn.draws == 20), stats.binom.sf(89, 100, 0.89), 20_000)
@@ -40,16 +40,25 @@ def test_one_evaluation_near_the_threshold_is_a_binomial_tail() -> None:
 
 
 def test_two_in_a_row_multiply_and_the_exact_test_is_met_by_the_resample() -> None:
-    """tau_mem where 7 of 200 are memorized, twice: the threshold is the larger of margin and significance."""
+    """tau_mem_chance where 7 of 200 are memorized, twice: the threshold is the larger of margin and significance."""
     chance = 0.002
     needed = next(k for k in range(200) if k / 200 >= chance + 0.01 and stats.binom.sf(k - 1, 200, chance) < 1e-3)
     assert needed > math.ceil(200 * (chance + 0.01))  # here significance asks for more than the margin does
-    drawn = tc.onset_bootstrap(table([0, 50, 50], [0, 7, 7], 200), "tau_mem", chance, n_boot=20_000)
+    drawn = tc.onset_bootstrap(table([0, 50, 50], [0, 7, 7], 200), "tau_mem_chance", chance, n_boot=20_000)
     pass_once = stats.binom.sf(needed - 1, 200, 7 / 200)
     assert close(1 - drawn.censored_fraction, pass_once**2, 20_000)
     assert drawn.onset.upper == 20
     assert drawn.interval[1] == drawn.upper == INF
     assert set(drawn.draws) == {20, INF}
+
+
+def test_the_null_of_copying_and_the_number_of_generations_reach_the_resamples() -> None:
+    """22 of 100 at a null of 0.1 and a threshold of 0.19; and 25 generations of which 6 are copies, where 20 others."""
+    drawn = tc.onset_bootstrap(table([0, 0, 0], [0, 22, 22], 100), "tau_mem", 0.0, n_boot=20_000, null=0.1)
+    assert close(1 - drawn.censored_fraction, stats.binom.sf(18, 100, 0.22) ** 2, 20_000)
+    drawn = tc.onset_bootstrap(table([0, 19], [0, 6], 25), "tau_rule", 0.0, n_boot=20_000)
+    assert drawn.onset.censored
+    assert close(1 - drawn.censored_fraction, stats.binom.cdf(5, 25, 6 / 25), 20_000)
 
 
 def test_joint_counts_of_two_states_and_an_onset_after_another() -> None:
@@ -75,7 +84,7 @@ def test_certain_counts_leave_the_grid_interval() -> None:
 
 def test_smoothing_and_patience_reach_the_resamples() -> None:
     counts = table([0, 0, 100, 100, 100, 100, 100, 100], [0] * 8, 100)
-    plain = counts.assign(rule_accuracy=counts["novel_valid"] / 100)
+    plain = counts.assign(rule_accuracy=counts["novel_valid"] / 100, memorization=0.0)
     for options in ({"patience": 3}, {"ema_halflife": 1.0}, {"patience": 2, "ema_halflife": 0.7}):
         expected = tc.find_onsets(plain, 0.0, criteria=["tau_rule"], **options)["tau_rule"]  # type: ignore[arg-type]
         drawn = tc.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=20, **options)  # type: ignore[arg-type]

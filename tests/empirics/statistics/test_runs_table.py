@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,18 @@ def test_reads_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a CSV table"),
+        ("", "it holds no header"),
         ("seed,tau_mem_lower,tau_mem_upper\n", "holds no runs"),
-        ("seed,tau_mem\n0,100\n", "NAME_lower and NAME_upper"),
+        ("seed,tau_mem\n0,100\n", "tau_mem but no tau_mem_lower and tau_mem_upper: .* --tau tau_mem --grid-ratio R"),
+        ("seed,steps\n0,100\n", "NAME_lower and NAME_upper"),
         ("tau_mem_lower,tau_mem_upper\n1,2\n", "no column 'seed'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,never\n", "row 1: tau_mem_upper is 'never'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,\n", "row 1: tau_mem_upper is missing; write inf"),
-        ("seed,n_train,tau_mem_lower,tau_mem_upper\n0,many,1,2\n", "row 0: n_train is 'many'"),
-        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,2,3,4,5\n", "not a CSV table"),
+        (
+            "seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,never\n",
+            "line 3: tau_mem_upper is 'never', not a number; write inf",
+        ),
+        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,\n", "line 3: tau_mem_upper is missing; write inf"),
+        ("seed,n_train,tau_mem_lower,tau_mem_upper\n0,many,1,2\n", "line 2: n_train is 'many'"),
+        ("seed,tau_mem_lower,tau_mem_upper\n0,1,2\n1,1,2,3,4,5\n", "line 3 has 6 cells, the header 3"),
     ],
 )
 def test_refuses_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
@@ -105,3 +110,66 @@ def test_clocks_by_cell(tmp_path: Path) -> None:
     assert table.loc[("tau_rule", 64), "lowest"] == 0
     with pytest.raises(ValueError, match="no onsets"):
         tc.clocks_by_cell(pd.DataFrame({"seed": [0, 1]}))
+
+
+def test_by_may_be_a_name_a_list_or_nothing_everywhere(tmp_path: Path) -> None:
+    df = tc.read_runs_csv(write(tmp_path, CSV))
+    assert list(tc.clocks_by_cell(df, by="n_train")["n_train"].unique()) == [64, 128]
+    everything = tc.clocks_by_cell(df, by=())
+    assert everything["n_runs"].tolist() == [5, 5]
+    assert tc.cells_to_markdown(everything).count("\n") == 2
+    assert list(check_runs(df, "tau_mem", by="rule").columns) == ["rule", "seed", "lower", "upper"]
+    for by in (None, 3):
+        with pytest.raises(ValueError, match=r"by must be the name of a column, .* got"):
+            tc.clocks_by_cell(df, by=by)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cannot be called 'onset'"):
+        tc.clocks_by_cell(df.rename(columns={"rule": "onset"}), by="onset")
+
+
+def test_categories_that_are_gone_are_no_groups(tmp_path: Path) -> None:
+    df = tc.read_runs_csv(write(tmp_path, CSV)).drop(columns="extra")
+    both = pd.concat([df, df.assign(rule="other")]).astype({"rule": "category"})
+    cells = tc.clocks_by_cell(both[both["rule"] == "other"])
+    assert cells["rule"].tolist() == ["other"] * 4
+    assert "other" in tc.cells_to_markdown(cells.astype({"rule": both["rule"].dtype}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda df: pd.concat([df, df[["rule"]]], axis=1), "two columns 'rule', as after a merge"),
+        (lambda df: pd.concat([df, df[["tau_mem_upper"]]], axis=1), "two columns 'tau_mem_upper'"),
+        (lambda df: pd.concat([df, df[["seed"]]], axis=1), "two columns 'seed'"),
+        (lambda df: df.assign(n_train=pd.date_range("2020", periods=5)), "row 0: n_train is 2020-01-01"),
+        (lambda df: df.assign(n_train=pd.to_timedelta(df["n_train"], "D")), "n_train is Timedelta"),
+        (lambda df: df.assign(n_train=df["n_train"] > 64), "row 0: n_train is False, not a number"),
+        (lambda df: df.assign(tau_mem_lower=[1, 2, True, 4, 5]), "row 2: tau_mem_lower is True, not a number"),
+        (lambda df: df.assign(n_train=df["n_train"] + 0j), "n_train is .64.0j., not a number"),
+        (lambda df: df.assign(n_train="1e999"), "row 0: n_train is 1e999, beyond the range"),
+        (lambda df: df.assign(rule=[[1]] * 5), "holds what is no name"),
+        (
+            lambda df: df.drop(columns="tau_mem_lower").rename(columns={"tau_mem_upper": "tau_mem"}),
+            r"df\['tau_mem'\] / R",
+        ),
+    ],
+)
+def test_frames_that_mislead_are_refused(tmp_path: Path, change: Callable, message: str) -> None:
+    df = tc.read_runs_csv(write(tmp_path, CSV))
+    with pytest.raises(ValueError, match=message):
+        check_runs(change(df), "tau_mem", "n_train", ("rule",))
+
+
+def test_numbers_of_any_type_are_numbers(tmp_path: Path) -> None:
+    df = tc.read_runs_csv(write(tmp_path, CSV))
+    want = check_runs(df, "tau_mem", "n_train", ("rule",))
+    for dtype in ("str", "category", "Int64", "object", "float32"):
+        got = check_runs(df.astype({"n_train": dtype}), "tau_mem", "n_train", ("rule",))
+        assert got["x"].tolist() == want["x"].tolist()
+    with pytest.raises(ValueError, match="row 2: n_train is missing"):
+        check_runs(df.assign(n_train=df["n_train"].astype("Int64").where(df.index != 2)), "tau_mem", "n_train")
+
+
+def test_not_a_frame_is_said_by_every_function() -> None:
+    for function in (tc.clocks_by_cell, tc.evaluate_claims, tc.fit_scaling):
+        with pytest.raises(ValueError, match="DataFrame, got list"):
+            function([1])  # type: ignore[arg-type]

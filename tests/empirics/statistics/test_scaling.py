@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import twoclocks as tc
-from twoclocks.empirics.statistics.aft import CensoredRegression, log_normal_mass
+from twoclocks.empirics.statistics.aft import CensoredRegression
+from twoclocks.empirics.statistics.normal_intervals import log_normal_mass
 from twoclocks.empirics.statistics.resampling import (
     bca_interval,
     cluster_weights,
@@ -78,7 +80,7 @@ def test_derivatives_against_finite_differences() -> None:
     for k, step in enumerate(1e-5 * np.eye(3)):
         up, down = model._evaluate(psi + step, weights), model._evaluate(psi - step, weights)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradient[:, k], rel=1e-6)
-        assert (up[1] - down[1])[0] / 2e-5 == pytest.approx(hessian[0, k], rel=1e-5, abs=1e-6)
+        assert (up[1] - down[1])[0] / 2e-5 == pytest.approx(hessian.dense()[0, k], rel=1e-5, abs=1e-6)
     scores, _ = model.scores(psi[0, :2] / psi[0, 2], 1 / psi[0, 2])
     assert (weights[0] @ scores) == pytest.approx(gradient[0], rel=1e-10)
 
@@ -157,6 +159,10 @@ def test_exact_onsets_are_least_squares() -> None:
     assert fit.tests["no_rule_effect"].p_value == pytest.approx(ols.compare_f_test(within)[1], rel=1e-6)
     assert fit.regression.covariance(fit.beta, fit.sigma) == pytest.approx(ols.cov_params(), rel=1e-6)
     assert fit.ols.exponent == pytest.approx(fit.exponent, rel=1e-10)
+    assert fit.ols.ci == pytest.approx(ols.conf_int()[-1], rel=1e-9)
+    assert list(fit.ols.prefactor.values()) == pytest.approx(np.exp(ols.params[:-1]), rel=1e-9)
+    assert fit.ols.sigma == pytest.approx(np.sqrt(ols.scale), rel=1e-9)
+    assert fit.ols.r_squared == pytest.approx(ols.rsquared, rel=1e-9)
 
 
 def test_resamples_fit_as_if_alone() -> None:
@@ -245,6 +251,11 @@ def test_lack_of_fit_is_seen() -> None:
     df = sweep(np.random.default_rng(8), censored=0.0)
     bent = df.copy()
     bent.loc[bent["n_train"] > 300, ["tau_mem_lower", "tau_mem_upper"]] *= 3
+    fitted = tc.fit_scaling(bent, by="rule", n_boot=0)
+    assert fitted.failures[0].startswith("a power law is rejected (p = ")
+    assert "a power law is rejected (p = " in fitted.plot().get_title()
+    assert "assumptions rejected at 5%: a power law is rejected" in fitted.summary()
+    assert not tc.fit_scaling(df, by="rule", n_boot=0).failures
     assert tc.fit_scaling(df, by="rule", n_boot=0).tests["log_linear"].p_value > 0.05
     assert tc.fit_scaling(bent, by="rule", n_boot=0).tests["log_linear"].p_value < 0.01
 
@@ -327,7 +338,27 @@ def test_text_and_tables() -> None:
     assert fit.to_markdown().count("\n") == 4
     assert r"gpt\_a" in fit.to_latex()
     text = fit.summary()
-    for word in ("60 runs", "profile", "bca", "least squares", "AIC", "McKelvey", "equal slopes", "normal residuals"):
+    for word in (
+        "60 runs",
+        "profile",
+        "bca",
+        "least squares",
+        "AIC",
+        "McKelvey",
+        "equal slopes",
+        "normal residuals",
+        "log tau_mem = log c_group + exponent log n_train + sigma * Normal(0, 1)",
+        "standard deviation of the log",
+        f"{fit.n_censored} censored",
+        "0 earlier than the first",
+        "n_train from 128 to 1024, 4 values; 5 seeds",
+        f"{60 - fit.n_censored - 4} degrees of freedom",
+        "converged; 300 resamples of runs within cells",
+        "equal scatter",
+        "at 5%",
+        "twoclocks ",
+        "CITATION.cff",
+    ):
         assert word in text
     assert 0.5 < fit.pseudo_r2 < 1
     assert np.average(fit.residuals["residual"]) == pytest.approx(0, abs=1e-6)  # the score equation of the intercepts
@@ -388,7 +419,7 @@ DEGENERATE = {
     "zero upper": (set_cell("tau_mem_upper", 0.0), "must be positive"),
     "reversed": (lambda df: df.assign(tau_mem_lower=df["tau_mem_upper"] + 1), "must be finite|at least tau_mem_lower"),
     "infinite lower": (set_cell("tau_mem_lower", np.inf), "must be finite"),
-    "says nothing": (lambda df: df.assign(tau_mem_lower=0.0), "says nothing"),
+    "says nothing": (lambda df: df.assign(tau_mem_lower=0.0, tau_mem_upper=np.inf), "which says nothing"),
     "zero x": (set_cell("n_train", 0), "n_train must be positive"),
     "mixed units": (lambda df: df.assign(unit=np.where(df["seed"] > 2, "epochs", "steps")), "one unit"),
     "empty": (lambda df: df.iloc[:0], "empty"),
@@ -449,3 +480,116 @@ def test_group_columns_do_not_hide_behind_the_fit_columns() -> None:
     df = sweep(np.random.default_rng(21)).rename(columns={"rule": "x"})
     with pytest.raises(ValueError, match="cannot be called 'x'"):
         tc.fit_scaling(df, by="x", n_boot=0)
+
+
+def test_a_run_that_says_nothing_is_left_out_and_counted() -> None:
+    df = sweep(np.random.default_rng(22))
+    spoilt = df.copy()
+    spoilt.loc[3, ["tau_mem_lower", "tau_mem_upper"]] = [0.0, np.inf]
+    fit, without = tc.fit_scaling(spoilt, by="rule", n_boot=0), tc.fit_scaling(df.drop(index=3), by="rule", n_boot=0)
+    assert (fit.n_runs, fit.n_left_out, without.n_left_out) == (59, 1, 0)
+    assert fit.exponent == without.exponent
+    assert "1 more left out: (0, inf] says nothing" in fit.summary()
+
+
+def test_groups_of_a_filtered_category_are_those_present() -> None:
+    df = sweep(np.random.default_rng(23)).astype({"rule": "category"})
+    kept = df[df["rule"] != "parity:6x6,G=4"]
+    fit = tc.fit_scaling(kept, by=("rule",), n_boot=0)
+    assert fit.groups == ("parity:6x6,G=2", "parity:6x6,G=3")
+    assert fit.exponent == tc.fit_scaling(kept.astype({"rule": str}), by="rule", n_boot=0).exponent
+
+
+def test_a_column_of_groups_may_be_called_group() -> None:
+    df = sweep(np.random.default_rng(24)).rename(columns={"rule": "group"})
+    fit = tc.fit_scaling(df, by="group", n_boot=0)
+    assert fit.to_frame()["group"].tolist() == [f"parity:6x6,G={g}" for g in (2, 3, 4)]
+    assert fit.table["group"].tolist() == df["group"].tolist()
+    assert fit.exponent == tc.fit_scaling(df.rename(columns={"group": "rule"}), by="rule", n_boot=0).exponent
+    assert fit.tests["no_group_effect"].p_value < 1e-3
+    fit.plot()
+    with pytest.raises(ValueError, match="cannot be called 'sigma'"):
+        tc.fit_scaling(df.rename(columns={"group": "sigma"}), by="sigma", n_boot=0)
+
+
+def test_the_unit_is_the_columns() -> None:
+    df = sweep(np.random.default_rng(25)).assign(unit="epochs")
+    fit = tc.fit_scaling(df, by="rule", n_boot=0)
+    assert "prefactor, epochs" in fit.summary()
+    assert fit.plot().get_ylabel().endswith("(epochs)")
+    assert "steps" not in fit.summary()
+    assert "prefactor, steps" in tc.fit_scaling(df.drop(columns="unit"), by="rule", n_boot=0).summary()
+
+
+NAMES = (r"_base", r"a$b$c", r"\alpha_1", r"$x_{1}", r"50% \$")
+
+
+def test_names_in_a_figure_are_no_formulas(tmp_path) -> None:
+    df = sweep(np.random.default_rng(26), exponents=(1.0,) * 5)
+    df["rule"] = df["rule"].map(dict(zip(sorted(df["rule"].unique()), NAMES, strict=True)))
+    df = df.rename(columns={"n_train": "n_$train$", "tau_mem_lower": "t_$a$_lower", "tau_mem_upper": "t_$a$_upper"})
+    ax = tc.fit_scaling(df, onset="t_$a$", x="n_$train$", by="rule", n_boot=0).plot()
+    ax.figure.savefig(tmp_path / "fit.png")
+    texts = ax.get_legend().get_texts()
+    shown = {text.get_text().strip() for text in texts if not text.get_parse_math()}
+    assert shown == set(NAMES)
+    assert not ax.xaxis.label.get_parse_math()
+    assert ax.get_xlabel() == "n_$train$"
+
+
+def test_a_figure_of_many_groups_names_some() -> None:
+    fit = tc.fit_scaling(many_groups(40), by="rule", n_boot=0)
+    labels = [text.get_text() for text in fit.plot().get_legend().get_texts()]
+    assert "and 10 more groups" in labels
+
+
+def many_groups(n: int) -> pd.DataFrame:
+    """n groups at three values of x, each cell with three runs."""
+    df = sweep(np.random.default_rng(27), exponents=(1.0,), n_seeds=3 * n, censored=0.1)
+    df = df.assign(rule=[f"r{seed // 3}" for seed in df["seed"]], seed=df["seed"] % 3)
+    return df[df["n_train"] < 1000].reset_index(drop=True)
+
+
+def test_many_cells_need_no_memory_of_their_square() -> None:
+    """1,080 runs in 360 cells: nested models, lack of fit, intervals of 120 prefactors."""
+    df = many_groups(120)
+    assert (len(df), df.groupby(["rule", "n_train"]).ngroups) == (1080, 360)
+    tracemalloc.start()
+    fit = tc.fit_scaling(df, by="rule", n_boot=0)
+    assert fit.tests["log_linear"].df == 360 - 121
+    assert len(fit.prefactor_ci) == 120
+    fit.summary()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+def test_a_long_bootstrap_draws_equal_runs_as_one(capsys, monkeypatch) -> None:
+    df = sweep(np.random.default_rng(28), n_seeds=80, ratio=2.0)
+    short = tc.fit_scaling(df, by="rule", n_boot=1500, seed=1)
+    monkeypatch.setattr("twoclocks.empirics.statistics.scaling_bootstrap._LONG", 100_000)
+    long = tc.fit_scaling(df, by="rule", n_boot=1500, seed=1)
+    assert "bootstrap" in capsys.readouterr().err
+    assert len(long.draws) == 1500
+    assert long.draws.mean(0) == pytest.approx(short.draws.mean(0), abs=4 * short.draws.std(0).max() / 38)
+    assert long.draws.std(0) == pytest.approx(short.draws.std(0), rel=0.1)
+
+
+def test_prefactors_of_many_groups_have_intervals_by_standard_error() -> None:
+    df = sweep(np.random.default_rng(29), n_seeds=40, censored=0.1)
+    fit = tc.fit_scaling(df, by="rule", n_boot=0)
+    quick = np.exp(fit.regression.wald_intervals(np.arange(3)))
+    assert quick == pytest.approx(np.array(list(fit.prefactor_ci.values())), rel=0.01)
+
+
+@pytest.mark.parametrize("n_boot", [2.5, True, "20", -1, None, 10**9])
+def test_resamples_are_counted_in_whole_numbers(n_boot: object) -> None:
+    with pytest.raises(ValueError, match=r"n_boot must be a whole number in 0\.\.1000000, got"):
+        tc.fit_scaling(sweep(np.random.default_rng(18)), by="rule", n_boot=n_boot)
+
+
+def test_predictions_need_positive_x() -> None:
+    fit = tc.fit_scaling(sweep(np.random.default_rng(30)), by="rule", n_boot=0)
+    for x in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="n_train must be positive and finite, got"):
+            fit.predict([64.0, x], fit.groups[0])

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import twoclocks as tc
+from twoclocks.empirics.runs.lock import is_held
 from twoclocks.empirics.sweeps.executors import LocalProcesses, LostWorker, open_executor
-from twoclocks.empirics.sweeps.folders import is_held
+from twoclocks.empirics.sweeps.worker import train_run
 
 EIGHT = Path(__file__).parent / "eight.yaml"
 LONG = {"base": {"model": "gpt-nano", "rule": "parity:4x6,G=3", "n_train": 64, "batch_size": 32, "n_eval": 64,
@@ -103,6 +104,19 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, kind):
 def test_eight_runs_in_local_processes(tmp_path, reference, same):
     tc.ended_runs(tc.sweep(tc.read_grid(EIGHT), tmp_path, workers=2, progress=False))
     assert same(tmp_path, reference)
+
+
+@pytest.mark.slow
+def test_an_interrupted_executor_lets_its_runs_save(tmp_path):
+    config = tc.RunConfig(**{**LONG["base"], "steps": 10**6, "eval_ratio": 1000.0})  # at step 10, then 10000
+    executor = LocalProcesses(1)
+    future = executor.submit(train_run, config.to_dict(), str(tmp_path / "run"))
+    wait_for(lambda: begun(tmp_path))
+    time.sleep(1)
+    executor.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert isinstance(future.exception(), LostWorker)
+    assert tc.load_run(tmp_path / "run").state_steps[-1] not in config.eval_steps()
+    assert not is_held(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Grids from YAML, dicts and presets: what they expand to, and the line that each mistake earns."""
 
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,58 @@ def test_a_file_that_is_no_grid_runs_no_code(tmp_path, monkeypatch, text, messag
         tc.read_grid("grid.yaml")
     assert "\n" not in str(fault.value)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_merge_keys_and_aliases_are_read(tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "base: &small {model: gpt-nano, n_train: 64, steps: 100}\n"
+        "runs:\n- {<<: *small, lr: 1.0e-3}\n- {<<: *small, steps: 200, lr: 2.0e-3}\n"
+    )
+    configs = tc.read_grid(tmp_path / "grid.yaml")
+    assert [(c.model, c.steps, c.lr) for c in configs] == [("gpt-nano", 100, 1e-3), ("gpt-nano", 200, 2e-3)]
+
+
+HOSTILE = {
+    "alias bomb": (
+        "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 40)),
+        "aliases that expand to over 1,000,000 values.*line 7",
+    ),
+    "merge bomb": ("a: &a {x: 1}\n" + f"b: {{<<: [{', '.join(['*a'] * 20)}], <<: *a}}\n", "the key '<<' occurs twice"),
+    "depth": ("[" * 5000, "values nested more than 20 deep"),
+    "block depth": ("- " * 5000 + "1", "values nested more than 20 deep"),
+    "an alias in itself": ("base: &a [*a]", "an alias to what it stands in"),
+    "a list as key": ("? [1]\n: 2", "a key that is a list or a mapping.*line 1"),
+    "digits": ("seeds: " + "9" * 6000, "is not YAML: Exceeds the limit"),
+    "a date": ("seeds: 2024-13-45", "is not YAML: month must be in 1..12"),
+    "size": ("#" * 2**22 + "\n", "is larger than 4,194,304 bytes"),
+    "a long value": ("seeds: [" + "x, " * 10000 + "x]", "must be a whole number, got 'x'"),
+    "a long list": ("base: [" + "x, " * 10000 + "x]", r"got \['x', 'x', 'x', 'x', 'x', 'x', \.\.\.\]"),
+    "a long text": ("preset: " + "x" * 10000, r"unknown preset 'x+\.\.\.x+'"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_yaml_ends_at_once_in_a_short_line(tmp_path, name):
+    text, message = HOSTILE[name]
+    (tmp_path / "grid.yaml").write_text(text)
+    started = time.process_time()
+    with pytest.raises(ValueError, match=message) as fault:
+        tc.read_grid(tmp_path / "grid.yaml")
+    assert time.process_time() - started < 5
+    assert len(str(fault.value)) < 800
+    assert "\n" not in str(fault.value)
+
+
+def test_a_key_twice_is_found_in_linear_time(tmp_path):
+    def seconds(n):
+        (tmp_path / "grid.yaml").write_text("base:\n" + "".join(f"  k{k}: 1\n" for k in range(n)) + "  k0: 1\n")
+        started = time.process_time()
+        with pytest.raises(ValueError, match="the key 'k0' occurs twice"):
+            tc.read_grid(tmp_path / "grid.yaml")
+        return time.process_time() - started
+
+    assert seconds(8000) < 10 * seconds(2000)  # 4 times the keys; 16 times the work if each is compared with all
 
 
 def test_a_missing_file_names_the_presets():

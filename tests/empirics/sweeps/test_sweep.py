@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 import twoclocks as tc
+from twoclocks.empirics.runs.lock import hold
 from twoclocks.empirics.sweeps import sweep as sweep_module
 from twoclocks.empirics.sweeps import worker
-from twoclocks.empirics.sweeps.folders import hold, run_name
+from twoclocks.empirics.sweeps.folders import run_name
 
 
 def quiet_sweep(configs, out, executor, **options):
@@ -162,15 +163,16 @@ def test_a_run_trained_elsewhere_is_waited_for(tmp_path, three, here, trained, m
     monkeypatch.setattr(sweep_module, "LOOK_EVERY", 0.05)
     elsewhere = three[1]
     tables = []
+    other = tc.train(elsewhere, tmp_path / "other" / "run", progress=False)
     thread = threading.Thread(target=lambda: tables.append(quiet_sweep(three, tmp_path, here)))
     with hold(tmp_path / run_name(elsewhere)):
         thread.start()
         until = time.monotonic() + 20
-        while sum(tc.load_run(p.parent).status == "finished" for p in tmp_path.glob("*/config.json")) < 2:
+        while sum(tc.load_run(p.parent).status == "finished" for p in tmp_path.glob("gpt*/config.json")) < 2:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert thread.is_alive()
-        tc.train(elsewhere, tmp_path / run_name(elsewhere), progress=False)  # as the other sweep would
+        shutil.copytree(other.path, tmp_path / run_name(elsewhere), dirs_exist_ok=True)  # as the other sweep would
     thread.join(20)
     assert tables[0]["status"].tolist() == ["finished"] * 3
     assert sorted(trained.seeds) == [0, 2]

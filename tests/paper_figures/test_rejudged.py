@@ -1,0 +1,65 @@
+"""Committed curves judged again: the clocks of a curve by hand, and the committed report is what its table gives."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import twoclocks as tc
+from twoclocks.paper_figures.studies import rejudged
+
+
+def test_a_curve_is_judged_by_the_null_of_its_own_training_set():
+    run = pd.Series({"model": "gpt-nano", "rule": "parity:4x6,G=2", "n_train": 96, "seed": 2,
+                     "tau_mem_lower": 10.0, "tau_mem_upper": 20.0})  # fmt: skip
+    metrics = pd.DataFrame(
+        {
+            "step": [10, 20, 40, 80, 160],
+            "rule_accuracy": np.float32([0.5, 0.905, 0.93, 0.97, 0.99]),
+            "memorization": np.float32([0.02, 0.1, 0.125, 0.25, 0.5]),
+        }
+    )
+    row = rejudged.judged(rejudged.Curve("here", run, "", 512, metrics))
+    assert row["rung"] == "pairs"
+    assert row["chance"] == 96 / 4096
+    assert 0.04 < row["null"] < 0.06
+    assert (row["tau_mem_lower"], row["tau_mem_upper"]) == (40, 80)  # 0.9 of what is left from about 0.05: 0.145
+    assert (row["tau_mem_10_lower"], row["tau_mem_10_upper"]) == (10, 20)
+    assert (row["tau_mem_chance_lower"], row["tau_mem_chance_upper"]) == (10, 20)  # as committed
+    assert row["tau_rule_all_upper"] == 20
+    assert row["tau_rule_upper"] == 40  # 0.805 of 0.9 at 20, 0.805 of 0.875 at 40
+    assert row["most_copied"] == 0.5
+
+
+def test_every_committed_run_with_a_curve_is_judged_once():
+    table = pd.read_csv(rejudged.RESULTS / "runs.csv", keep_default_na=False)
+    curves = list(rejudged.committed_curves())
+    wanted = {(c.source == "gpt_claims", *c.run[rejudged.KEY], c.setting) for c in curves}
+    judged = list(zip(table["source"] == "gpt_claims", *(table[k] for k in (*rejudged.KEY, "setting")), strict=True))
+    assert len(judged) == len(set(judged))
+    assert set(judged) == wanted
+    for curve in curves[::40]:
+        row = table[(table[rejudged.KEY] == curve.run[rejudged.KEY]).all(axis=1) & (table["setting"] == curve.setting)]
+        found = tc.detect_onset(curve.metrics["step"], curve.metrics["memorization"], 0.1)
+        assert found.upper in row["tau_mem_10_upper"].tolist()
+
+
+def test_the_committed_report_is_that_of_the_committed_table(tmp_path):
+    for name in ("runs.csv", "provenance.json"):
+        (tmp_path / name).write_bytes((rejudged.RESULTS / name).read_bytes())
+    rejudged.write_report(tmp_path)
+    assert (tmp_path / "report.md").read_text() == (rejudged.RESULTS / "report.md").read_text()
+
+
+def test_a_sweep_whose_curves_end_early_gives_no_exponent():
+    rows = []
+    for n in (16, 32, 64, 128):
+        for seed in range(3):
+            row = {"source": "s", "model": "m", "rule": "r", "n_train": n, "seed": seed, "setting": ""}
+            for name in rejudged.OF_COPYING:
+                row |= {f"{name}_lower": n * (2.9 + 0.1 * seed), f"{name}_upper": n * (3.1 + 0.1 * seed)}
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    (found,) = rejudged.exponents(table.assign(most_copied=0.5))
+    assert found[:3] == ["s", "m", "r"]
+    assert float(found[3].split()[0]) == pytest.approx(1.0, abs=0.01)
+    assert rejudged.exponents(table.assign(most_copied=np.where(table["n_train"] == 128, 0.1, 0.5))) == []
