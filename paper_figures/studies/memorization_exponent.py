@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from ...empirics import RunConfig, fit_scaling
 from ...empirics.style import COLOURS, figure_style, new_figure
@@ -111,9 +111,8 @@ def fit_offset(table: pd.DataFrame) -> OffsetFit:
         a, b = (low - mean) / sigma, (high - mean) / sigma
         flip = a > 0  # the upper tail, where differences of the distribution function would cancel
         a, b = np.where(flip, -b, a), np.where(flip, -a, b)
-        tails = stats.norm.logcdf(b) + np.log1p(
-            -np.exp(np.minimum(stats.norm.logcdf(a) - stats.norm.logcdf(b), -1e-12))
-        )
+        until_b = special.log_ndtr(b)  # what stats.norm.logcdf gives, without a hundred microseconds of checks
+        tails = until_b + np.log1p(-np.exp(np.minimum(special.log_ndtr(a) - until_b, -1e-12)))
         return -float(tails.sum())
 
     floor = math.log(max(0.02, float(np.median((high - low)[np.isfinite(high)])) / 6))

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from twoclocks.empirics import Run, RunConfig, load_run, train
 from twoclocks.empirics.onsets import clock_onsets
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig01, fig04, fig05, fig06, fig07, fig08, fig09, fig28
+from twoclocks.paper_figures.figures import FigureModule
 from twoclocks.paper_figures.presets import Preset, preset
 from twoclocks.paper_figures.shared.endings import not_copied_skill
 from twoclocks.paper_figures.shared.run_tables import evaluations_table, final_table, runs_table
@@ -421,9 +423,14 @@ def test_figures_bear_runs_that_diverged(tiny: Run) -> None:
     assert len(drawn(28, data).axes[0].get_lines()) == 13  # the twelve of three seeds, one of them empty, and chance
 
 
+@cache
+def montage(module: FigureModule) -> dict[str, pd.DataFrame]:
+    return module.compute(preset("smoke"), [])
+
+
 def test_montages_report_a_grid_that_breaks_its_rule() -> None:
     for module in (fig05, fig06):
-        data = module.compute(preset("smoke"), [])
+        data = montage(module)
         assert module.measured(data).endswith("; agree")
         symbols = data["samples"]["symbols"].to_numpy(copy=True)
         symbols[0] = ("1" if symbols[0][0] == "0" else "0") + symbols[0][1:]
@@ -433,7 +440,7 @@ def test_montages_report_a_grid_that_breaks_its_rule() -> None:
 
 def test_a_montage_without_all_families_does_not_agree() -> None:
     for module in (fig05, fig06):
-        samples = module.compute(preset("smoke"), [])["samples"]
+        samples = montage(module)["samples"]
         for part in (samples.iloc[:0], samples.head(1)):
             assert module.measured({"samples": part}).endswith("; undecided")
 
@@ -449,7 +456,7 @@ def test_montage_of_binary_rules_shows_every_variant_once(scale: str) -> None:
 
 
 def test_montage_of_categorical_rules_numbers_each_cell_by_its_symbol() -> None:
-    data = fig06.compute(preset("smoke"), [])
+    data = montage(fig06)
     with figure_style():
         figure = fig06.plot(data)
     for ax, (_, panel) in zip(figure.axes, data["samples"].groupby("rule", sort=False), strict=True):
