@@ -70,7 +70,7 @@ def test_the_loss_of_an_optimum_is_its_entropy(schedule, law):
 
 
 @pytest.mark.parametrize(
-    ("unmasking", "steps"), [("one", 18), ("ancestral", 4000), ("confidence", 18)], ids=["one", "many steps", "surest"]
+    ("unmasking", "steps"), [("one", 18), ("ancestral", 800), ("confidence", 18)], ids=["one", "many steps", "surest"]
 )
 def test_generation_from_the_exact_law_draws_the_law(unmasking, steps):
     """Chi-square over the 16 valid grids, where cells are unmasked one at a time or nearly so."""
@@ -78,7 +78,7 @@ def test_generation_from_the_exact_law_draws_the_law(unmasking, steps):
     n = 4000
     x, ambiguous = FAMILY.generate(Exact(RULE), n, torch.Generator().manual_seed(5), config, None)
     assert not ambiguous.any()
-    assert RULE.is_valid(x).double().mean() > (0.99 if unmasking == "ancestral" else 0.9999)
+    assert RULE.is_valid(x).double().mean() > (0.98 if unmasking == "ancestral" else 0.9999)
     codes = (x[RULE.is_valid(x)] * 2 ** torch.arange(6)).sum(1)
     counts = torch.bincount(codes, minlength=64)[SUPPORT.mul(2 ** torch.arange(6)).sum(1)].double()
     expected = counts.sum() / 16
