@@ -47,6 +47,8 @@ class Memorization:
     A sample counts as a copy, by metric:
 
     ========== ====================================================================================================
+    metric     a generation is a copy where
+    ========== ====================================================================================================
     exact      it equals a training sample
     hamming    it differs from one in fewer cells than a threshold
     l2         its Euclidean distance from one is below a threshold
