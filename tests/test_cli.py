@@ -100,6 +100,7 @@ def test_baseline_prints_exact_chance(capsys):
     assert "0..576" in failing(capsys, "baseline", "latin:4", "--n-train", "577")
 
 
+@pytest.mark.slow
 def test_derive_prints_text_and_latex(capsys):
     main(["derive", "count"])
     assert "elementary symmetric" in capsys.readouterr().out

@@ -44,6 +44,7 @@ def test_information_is_the_mean_log_density_ratio(kind):
         assert abs(float(ratio.mean() - estimate.value)) < 4 * error
 
 
+@pytest.mark.slow
 def test_information_is_the_integral_of_the_denoising_loss():
     """dI / d(1/sigma^2) = mmse / 2 (Guo, Shamai, Verdu 2005): I is the integral of mmse / sigma^2 over log sigma."""
     rule = tc.rule("parity:2x6,G=3")

@@ -84,6 +84,7 @@ def test_every_column_equals_its_sum_written_out():
     assert row["n_samples"] == 12
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_over_fresh_samples_and_noise():
     def net(y, sigma):  # on the line, at a place that depends on the image: its spread is between samples
         p, q = POPULATION(y, sigma), EMPIRICAL(y, sigma)

@@ -250,6 +250,7 @@ def test_no_run_at_all_is_an_error_of_one_line(tmp_path, capsys):
     assert not list((tmp_path / "empty").glob("*.html"))
 
 
+@pytest.mark.slow
 def test_settings_that_tell_runs_apart_are_tested_apart(tmp_path):
     for lr in (1e-3, 2e-3):
         write_sweep(tmp_path / f"lr={lr}", sizes=(64, 256), seeds=2, lr=lr)

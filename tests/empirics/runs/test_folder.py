@@ -354,6 +354,7 @@ def test_a_planted_link_is_not_written_through(sweep, tmp_path, planted):
     assert list(victim.iterdir()) == [] if planted == "folder" else victim.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_two_thousand_runs_in_seconds_and_from_the_cache_at_once(tmp_path):
     write_many(tmp_path, 2000, 60)
     started = time.process_time()

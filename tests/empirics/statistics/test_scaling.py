@@ -202,6 +202,7 @@ def test_bca_corrects_bias_and_skewness() -> None:
     assert high - x.mean() > x.mean() - low
 
 
+@pytest.mark.slow
 def test_coverage_of_the_default_interval() -> None:
     """Acceptance: 500 sweeps, 95% intervals cover between 0.925 and 0.975; least squares is biased."""
     rng = np.random.default_rng(5)
