@@ -10,18 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models import GPT, Size
-from ...theory import EmpiricalLaw, Law, NGramLaw, Rule
+from ...theory import Law, NGramLaw, Rule
 from ..comparison.tokens import compare_tokens_on, token_laws
 from ..config import RunConfig
-from .family import SLOW, Family, Generations, training_rows
+from .family import SLOW, Family, Generations, entropy_floors, no_encoding, training_rows
 
 NGRAM_ORDERS = (1, 2)
-
-
-def no_encoding(config: RunConfig, rule: Rule) -> None:
-    """A GPT reads symbols; ValueError for a config that asks for an encoding."""
-    if config.encoding is not None:
-        raise ValueError(f"encoding={config.encoding!r} is for a DiT; a GPT reads symbols, leave it out")
 
 
 def network(size: Size, rule: Rule, encoding: None) -> nn.Module:
@@ -47,12 +41,6 @@ def generate(
 ) -> Generations:
     """Grids drawn cell by cell, by one uniform number a cell, whatever the model says."""
     return Generations(model.generate(n, generator).cpu(), torch.zeros(n, dtype=torch.bool))
-
-
-def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
-    """The entropies of the rule and of the training set, in nats a token."""
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}
 
 
 def lower_rungs(rule: Rule) -> dict[str, Law]:
@@ -89,7 +77,7 @@ FAMILY = Family(
     batches=batches,
     loss=loss,
     generate=generate,
-    floors=floors,
+    floors=entropy_floors,
     passes=lambda config: 1.0,
     lower_rungs=lower_rungs,
     compare=compare,

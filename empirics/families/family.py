@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import Size
-from ...theory import Encoding, Law, Rule
+from ...theory import EmpiricalLaw, Encoding, Law, Rule
 from ..config import RunConfig
 from ..data import random_stream
 
@@ -103,3 +103,15 @@ def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:
     """Which training samples the steps of a block see: int64 (BLOCK, batch size), on the CPU."""
     stream = random_stream(config.seed, "batches", block)
     return torch.randint(n_train, (BLOCK, config.batch_size), generator=stream)
+
+
+def no_encoding(config: RunConfig, rule: Rule) -> None:
+    """For networks that read symbols; ValueError for a config that asks for an encoding."""
+    if config.encoding is not None:
+        raise ValueError(f"encoding={config.encoding!r} is for a DiT; {config.model} reads symbols, leave it out")
+
+
+def entropy_floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
+    """The entropies of the rule and of the training set, in nats a cell: what a likelihood of whole grids attains."""
+    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
+    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}

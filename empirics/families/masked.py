@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models import MaskedTransformer, Size
-from ...theory import EmpiricalLaw, Law, Rule
+from ...theory import Law, Rule
 from ...theory import rule as build_rule
 from ..comparison.masked import compare_masked_on, mask_laws, masked_grids
 from ..config import RunConfig
 from ..data import random_stream
-from .family import BLOCK, Family, Generations, training_rows
+from .family import BLOCK, Family, Generations, entropy_floors, no_encoding, training_rows
 
 MASK_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Mask rates of a comparison by default."""
@@ -29,12 +29,6 @@ class MaskedGrids(NamedTuple):
     clean: Tensor  # int64 (B, D)
     masked: Tensor  # bool (B, D)
     weight: Tensor  # (B,), of each grid's summed cross-entropy
-
-
-def no_encoding(config: RunConfig, rule: Rule) -> None:
-    """An MDM reads symbols; ValueError for a config that asks for an encoding."""
-    if config.encoding is not None:
-        raise ValueError(f"encoding={config.encoding!r} is for a DiT; an MDM reads symbols, leave it out")
 
 
 def network(size: Size, rule: Rule, encoding: None) -> nn.Module:
@@ -117,12 +111,6 @@ def generate(
     return Generations(x.cpu(), torch.zeros(n, dtype=torch.bool))
 
 
-def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
-    """The entropies of the rule and of the training set, in nats a cell."""
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}
-
-
 def passes(config: RunConfig) -> float:
     """Passes of the network over a grid in one generation."""
     if config.unmasking == "ancestral":
@@ -160,7 +148,7 @@ FAMILY = Family(
     batches=batches,
     loss=loss,
     generate=generate,
-    floors=floors,
+    floors=entropy_floors,
     passes=passes,
     lower_rungs=lambda rule: {},
     compare=compare,

@@ -11,6 +11,7 @@ import twoclocks as tc
 from twoclocks.empirics.config import RunConfig
 from twoclocks.empirics.families import Batches, family
 from twoclocks.empirics.families.masked import FAMILY, mask_rate
+from twoclocks.empirics.runs.run import Run
 
 RULE = tc.rule("parity:2x3,G=3")
 TRAIN = torch.tensor([[0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0]])
@@ -146,12 +147,23 @@ def test_mask_rates_must_be_rates(rates):
         tc.compare_masked(Exact(RULE), {"population": RULE}, TRAIN, rates)
 
 
-def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path):
+def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
     config = replace(CONFIG, steps=60, lr=3e-3, warmup=5, eval_first=20, eval_ratio=1.5)
     run = tc.train(config, tmp_path / "run", progress=False)
     assert run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0]
     assert run.floors == pytest.approx({"population": math.log(16) / 6, "empirical": math.log(3) / 6})
-    again = tc.train(config, tmp_path / "again", progress=False)
+    killed = Run.record
+
+    def record(self, metrics, generations):
+        killed(self, metrics, generations)
+        if metrics["step"] == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "record", record)
+    with pytest.raises(KeyboardInterrupt):
+        tc.train(config, tmp_path / "again", progress=False)
+    monkeypatch.setattr(Run, "record", killed)
+    again = tc.train(config, tmp_path / "again", resume=True, progress=False)
     columns = [name for name in run.metrics if name != "seconds"]
     assert run.metrics[columns].equals(again.metrics[columns])
     table = tc.compare_over_training(run, n_samples=3)
@@ -161,5 +173,5 @@ def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path):
 
 
 def test_an_encoding_is_for_images():
-    with pytest.raises(ValueError, match="an MDM reads symbols"):
+    with pytest.raises(ValueError, match="mdm-nano reads symbols"):
         family("mdm-nano").encoding(replace(CONFIG, encoding="pm1"), RULE)
