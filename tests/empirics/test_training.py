@@ -313,7 +313,7 @@ def test_every_option_trains_and_resumes(tmp_path, monkeypatch, options):
         ({"n_train": 65}, "exceeds the 64 valid grids"),
         ({"lr": -1.0}, "lr must lie in"),
         ({"lr": math.nan}, "lr must lie in"),
-        ({"encoding": "pm1"}, "a GPT reads symbols"),
+        ({"encoding": "pm1"}, "gpt-nano reads symbols, leave it out"),
         ({"model": "dit-nano", "encoding": "fourier"}, "encoding must be one of"),
         ({"eval_ratio": 1.0}, "eval_ratio must exceed 1"),
         ({"precision": "fp8"}, "precision must be one of"),

@@ -161,7 +161,7 @@ def test_a_key_twice_is_found_in_linear_time(tmp_path):
             tc.read_grid(tmp_path / "grid.yaml")
         return time.process_time() - started
 
-    assert seconds(8000) < 10 * seconds(2000)  # 4 times the keys; 16 times the work if each is compared with all
+    assert seconds(8000) < 100 * seconds(500)  # 16 times the keys; 256 times the work if each is compared with all
 
 
 def test_a_missing_file_names_the_presets():
