@@ -61,7 +61,7 @@ from .empirics import read_data as read_data
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws
-from .empirics import references as references
+from .empirics.references import references as references
 from .empirics import register_preset as register_preset
 from .empirics import return_fractions as return_fractions
 from .empirics import score_planes as score_planes

@@ -12,14 +12,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...theory import Law
+from ..references import LADDER, References, references_of
 from ..runs.run import Run
 from .exact_networks import exact_network
 from .over_training import compare_options, kept_steps
-from .rungs import RUNGS, ladder_laws
 from .splits import comparison_splits
 
 LEARNED = "learned"
 """The rows of the network, beside those of the rungs."""
+LISTED = 2**18
+"""The most valid grids of a rule whose pairs are a rung here: each question to them takes a sum over all."""
 
 
 def ladder_over_training(
@@ -64,7 +66,7 @@ def ladder_over_training(
     Raises:
         ValueError: as of `compare_over_training`.
     """
-    laws = ladder_laws(run.rule, run.train_set)
+    laws = ladder_laws(references_of(run.rule, run.train_set))
     wanted = kept_steps(run, steps)
     chosen = compare_options(run, {**options, "sigmas": sigmas})
     splits = {name: x for name, x in comparison_splits(run, n_samples).items() if name != "cube"}
@@ -76,6 +78,14 @@ def ladder_over_training(
         models, laws, splits, config, run.encoding, progress, **chosen
     )
     return ladder_table(tables, laws, family.place)
+
+
+def ladder_laws(references: References) -> dict[str, Law]:
+    """The rungs, from below: every grid alike; the frequency of each cell's symbols; the rule with the training set's
+    pair statistics, where its valid grids are at most `LISTED`; the rule; the training set.
+    """
+    few = references.rule.support_size <= LISTED
+    return references.named([name for name in LADDER if few or name != "pairs"])
 
 
 def ladder_table(tables: Mapping[Any, pd.DataFrame], laws: Mapping[str, Law], place: str) -> pd.DataFrame:
@@ -132,7 +142,7 @@ def overall(ladder: pd.DataFrame, split: str) -> pd.DataFrame:
 
 def rungs_of(ladder: pd.DataFrame) -> list[str]:
     """The rungs above the cube that a table has, from below."""
-    return [R for R in RUNGS if f"reached_{R}" in ladder]
+    return [R for R in LADDER if f"reached_{R}" in ladder]
 
 
 def place_of(ladder: pd.DataFrame) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..references import reference_title
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from ..text_tables import plain_table
 from .figure import plain_ticks, step_axis
 from .ladder import LEARNED, half_way, overall, place_of, rungs_of
-from .rungs import RUNGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ PLACES = {
     "position": ("position of the symbol", "loss, nats a token"),
     "mask_rate": ("mask rate", "loss, nats a masked cell"),
 }
-THE = {"cube": "", "cells": "the ", "pairs": "rule and "}
+THE = {"pairs": "rule and "}
 LOWEST = -0.6
 """Of the axis of `reached`: how far below the cube is drawn."""
 
@@ -74,7 +74,7 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
     rows = []
     for R in ("cube", *names):
         mine = together[together["of"] == R].set_index("split")["loss"]
-        rows.append([RUNGS[R], *(_number(mine[split]) for split in splits)])
+        rows.append([reference_title(R), *(_number(mine[split]) for split in splits)])
     last = together[together["of"] == LEARNED].sort_values("step").groupby("split")["loss"].last()
     rows.append([f"learned, step {overall(ladder, splits[0])['step'].max():.0f}", *(_number(last[s]) for s in splits)])
     parts = [f"Ladder: {PLACES[place_of(ladder)][1]}, all places together", plain_table(["exact optimum", *splits], rows)]
@@ -83,7 +83,7 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
         climb.append([f"{row['step']:.0f}", *(_number(row[f"reached_{R}"]) for R in names)])
     parts += [
         "Share of the way from the cube's optimum that the network has come, train samples",
-        plain_table(["step", *(RUNGS[R] for R in names)], climb),
+        plain_table(["step", *(reference_title(R) for R in names)], climb),
     ]
     if f"explained_{names[0]}" in ladder:
         shares = [
@@ -91,8 +91,8 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
             for _, row in overall(ladder, "train").iterrows()
         ]
         title = "Share of the learned score that each rung explains, mean over sigma, train samples"
-        parts += [title, plain_table(["step", *(RUNGS[R] for R in ("cube", *names))], shares)]
-    reached = ", ".join(f"{RUNGS[R]} {_step(step)}" for R, step in half_way(ladder).items())
+        parts += [title, plain_table(["step", *(reference_title(R) for R in ("cube", *names))], shares)]
+    reached = ", ".join(f"{reference_title(R)} {_step(step)}" for R, step in half_way(ladder).items())
     return "\n\n".join([*parts, f"Half way by step: {reached}"])
 
 
@@ -102,7 +102,7 @@ def _losses(ax: Axes, ladder: pd.DataFrame, split: str) -> None:
     for R, (colour, style, marker) in LOOKS.items():
         curve = rows[rows["of"] == R]
         if np.isfinite(curve["loss"]).any():
-            _band(ax, curve, place, "loss", colour, style, marker, f"optimum of {THE.get(R, 'the ')}{RUNGS[R]}")
+            _band(ax, curve, place, "loss", colour, style, marker, f"optimum of {THE.get(R, 'the ')}{reference_title(R)}")
     learned = rows[rows["of"] == LEARNED]
     last = learned[learned["step"] == learned["step"].max()]
     _band(ax, last, place, "loss", "black", "-", "", f"learned, step {learned['step'].max():.0f}")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 from torch import Tensor
 
-from ...theory import CubeLaw, Encoding, Rule
+from ...theory import Encoding, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ..data import hash_rows, occur, random_stream
 from ..runs.run import Run
@@ -115,7 +115,7 @@ def run_basins(
     """
     rule, train, seed = run.rule, run.train_set, run.config.seed
     splits = run_splits(run, n_anchors)
-    cube = CubeLaw(rule.shape, rule.alphabet).sample(64 * n_anchors, random_stream(seed, "invalid grids"))
+    cube = run.references["cube"].sample(64 * n_anchors, random_stream(seed, "invalid grids"))
     anchors = {
         "train": splits["train"],
         "novel valid": splits["held-out"],

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..allocator import keep_freed_memory
 from ..comparison.figure import plot_comparison
 from ..comparison.over_training import compare_over_training
-from ..families.family import SLOW
+from ..references import SLOW
 from ..runs.files import write_atomically, write_table
 from ..runs.foreign_files import own_folder
 from ..runs.run import Run

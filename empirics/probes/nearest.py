@@ -12,7 +12,6 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ...theory import CubeLaw
 from ..data import hash_rows, occur, random_stream
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
@@ -123,7 +122,7 @@ def hamming_references(run: Run, n_samples: int = 4096, seed: int = 0) -> pd.Dat
     """
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(seed, "rule reference"))
-    cube = CubeLaw(rule.shape, rule.alphabet).sample(n_samples, random_stream(seed, "cube reference"))
+    cube = run.references["cube"].sample(n_samples, random_stream(seed, "cube reference"))
     distance = nearest_hamming(fresh, train).distance
     rows = {"rule": distance, "rule, novel": distance[distance > 0], "cube": nearest_hamming(cube, train).distance}
     return pd.DataFrame([{"of": name, **_mean(values)} for name, values in rows.items() if len(values)])

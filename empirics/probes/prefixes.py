@@ -13,13 +13,23 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law
+from ...theory import Law
 from ..comparison.splits import comparison_splits
 from ..comparison.tokens import TokenModel
 from ..data import random_stream
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
-from .phases import AFTER, LEARNED, PHASE_STYLES, kept_steps, mark_clocks, outer_legend, phase_steps, run_title
+from .phases import (
+    AFTER,
+    LEARNED,
+    PHASE_STYLES,
+    REFERENCE_OF,
+    kept_steps,
+    mark_clocks,
+    outer_legend,
+    phase_steps,
+    run_title,
+)
 from .record import RunRecord
 
 Outcome = Literal["same", "any"]
@@ -88,8 +98,7 @@ def position_floors(run: Run, n_samples: int = 4096) -> pd.DataFrame:
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(run.config.seed, "position floors"))
     mean, error = _mean_and_error(torch.special.entr(rule.next_token_probs(fresh)).sum(-1))
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    memorized = torch.special.entr(empirical.next_token_probs(train)).sum(-1).mean(0)
+    memorized = torch.special.entr(run.references["empirical"].next_token_probs(train)).sum(-1).mean(0)
     columns = {"rule": mean, "rule_se": error, "training_set": memorized.numpy()}
     return pd.DataFrame({"position": np.arange(rule.dim), **columns})
 
@@ -148,15 +157,12 @@ def completions_over_training(run: Run, n_samples: int = 512, steps: Sequence[in
         ValueError: a DiT's run, or a step without weights.
     """
     splits = {name: x for name, x in _check_gpt(run, n_samples).items() if name != "cube"}
-    rule, train = run.rule, run.train_set
-    laws: dict[str, Law] = {
-        "rule optimum": rule,
-        "training-set optimum": EmpiricalLaw(train, rule.alphabet, rule.shape),
-    }
+    train = run.train_set
     tables = []
     for step in kept_steps(run) if steps is None else steps:
         tables.append(_labelled(prefix_completions(run.model(step), splits, train), LEARNED, step))
-    for name, law in laws.items():
+    for name in ("rule optimum", "training-set optimum"):
+        law = run.references[REFERENCE_OF[name]]
         tables.append(_labelled(prefix_completions(law_logits(law), splits, train), name, None))
     return pd.concat(tables, ignore_index=True)
 

@@ -8,10 +8,16 @@ import torch
 
 import twoclocks as tc
 from twoclocks.empirics.comparison.exact_networks import exact_network
-from twoclocks.empirics.comparison.ladder import half_way, ladder_over_training, overall, place_of
+from twoclocks.empirics.comparison.ladder import (
+    half_way,
+    ladder_laws,
+    ladder_over_training,
+    overall,
+    place_of,
+)
 from twoclocks.empirics.comparison.ladder_figure import ladder_text, plot_ladder
-from twoclocks.empirics.comparison.rungs import RUNGS, ladder_laws
 from twoclocks.empirics.families import family
+from twoclocks.empirics.references import LADDER, references_of
 
 RULE = "parity:2x4,G=4"
 SETTINGS = {
@@ -37,7 +43,7 @@ def test_each_rung_and_each_checkpoint_has_its_rows(climbed):
     run, ladder = climbed
     place = place_of(ladder)
     assert place == run.family.place
-    assert set(ladder["of"]) == {*RUNGS, "learned"}
+    assert set(ladder["of"]) == {*LADDER, "learned"}
     assert sorted(set(ladder["step"].dropna())) == run.checkpoint_steps
     assert len(overall(ladder, "train")) == len(run.checkpoint_steps)
     own = ladder[(ladder["of"] == "population") & (ladder["split"] == "train")]
@@ -60,7 +66,7 @@ def test_losses_of_the_rungs_are_those_of_enumeration(climbed):
     mine = ladder[(ladder["split"] == "train") & ladder[place_of(ladder)].isna()].set_index("of")["loss"]
     if run.family.channel == "prefix":  # all positions together: the mean of -log p over the six samples
         train = run.train_set
-        for name, law in ladder_laws(run.rule, train).items():
+        for name, law in ladder_laws(references_of(run.rule, train)).items():
             assert mine[name] == pytest.approx(-float(law.log_prob(train).mean()) / run.rule.dim, rel=1e-10)
         assert mine["empirical"] == pytest.approx(math.log(6) / 8)
         assert mine["cube"] == pytest.approx(math.log(2))
