@@ -33,7 +33,7 @@ CONTROLS = {
 """Populations of one size for each architecture, by what they are."""
 N_TRAIN = {"gpt": 256, "dit": 24}
 STEPS = {"gpt": 450, "dit": 2000}
-BATCHES, RATES, AVERAGES, SIZES = (32, 128), (1e-3, 2e-3), (0.0, 50.0), (128, 512)
+BATCHES, RATES, AVERAGES, SIZES = (32, 128), (1e-3, 2e-3), (0.0, 50.0), (64, 256)
 FACTORS = ("batch_size", "lr", "ema_halflife", "n_train")
 
 
@@ -47,7 +47,10 @@ def controls(kind: str, seed: int) -> list[RunConfig]:
 
 def factorial(seed: int) -> list[RunConfig]:
     """GPT-nano on group parity, 2 x 2 x 2 x 2; fewer steps where they see more samples."""
-    base = replace(preset("laptop").gpt.base, rule=CONTROLS["gpt"]["rule"], stop_when="copied", checkpoint_ratio=1e6)
+    base = replace(
+        preset("laptop").gpt.base, rule=CONTROLS["gpt"]["rule"], stop_when="copied", checkpoint_ratio=1e6, n_eval=256,
+        eval_ratio=1.3,
+    )  # fmt: skip
     return [
         replace(base, batch_size=batch, lr=rate, ema_halflife=average, n_train=n,
                 steps=round(6 * n * (128 / batch) ** 0.5 * 1e-3 / rate) + 400, seed=seed)
@@ -57,6 +60,6 @@ def factorial(seed: int) -> list[RunConfig]:
 
 def configs(seeds: int) -> list[RunConfig]:
     """All runs, in the order in which they are worth having."""
-    first = [*controls("gpt", 0), *controls("gpt", 1), *factorial(0), *controls("dit", 0), *controls("gpt", 2)]
+    first = [*controls("gpt", 0), *factorial(0), *controls("gpt", 1), *controls("gpt", 2), *controls("dit", 0)]
     more = [run for seed in range(1, seeds) for run in (*controls("dit", seed), *factorial(seed))]
     return list(dict.fromkeys([*first, *more]))
