@@ -18,6 +18,7 @@ from ..empirics.hardware import resolve_device
 from ..empirics.style import figure_style, save_figure
 from .catalogue import trained
 from .presets import Preset, preset
+from .shared.judging import mark
 from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
 
 FIGURES = tuple(range(1, 29))
@@ -97,7 +98,9 @@ def draw(
     files = []
     for number in tqdm(chosen, unit="figure", disable=not progress or len(chosen) == 1, leave=False):
         with figure_style():
-            figure = modules[number].plot(read_data(drawn_folder(scale.name, number, data)))
+            tables = read_data(drawn_folder(scale.name, number, data))
+            figure = modules[number].plot(tables)
+            mark(figure, tables)
             for suffix in (".png", ".pdf"):
                 save_figure(figure, out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
         files.append(out / f"fig{number:02d}.png")

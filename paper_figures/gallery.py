@@ -10,6 +10,7 @@ import pandas as pd
 from .claims_table import claims_markdown
 from .figures import FIGURES, OUTPUT, figure_module
 from .presets import Architecture, preset
+from .shared.judging import dependence
 from .store import read_data, read_provenance, results_folder
 from .studies.other_seeds import FIGURES_SEED
 from .studies.other_seeds import RESULTS as OTHER_SEEDS
@@ -83,7 +84,10 @@ def _entry(number: int, preset_name: str) -> str:
         runs = f"{count} run{'s' * (count > 1)}, {training} of training (one thread each), "
     cost = f"{runs}{_duration(facts['seconds'])} of measurement"
     image = f"![Figure {number}]({OUTPUT.name}/fig{number:02d}.png)"
-    return "\n\n".join([*lines, f"**We measured:** {module.measured(read_data(folder))}", f"Cost: {cost}.", image])
+    tables = read_data(folder)
+    judged = dependence(module.measured, tables)
+    answers = [f"**We measured:** {module.measured(tables)}", *([judged] if judged else [])]
+    return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image])
 
 
 def _duration(seconds: float) -> str:

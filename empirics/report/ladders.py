@@ -21,6 +21,8 @@ MOST = 12
 """Runs whose ladder a report shows; each takes up to a few seconds."""
 FEW = 2**16
 """The most valid grids of a rule whose ladder a report shows for denoisers, whose rungs are sums over them."""
+LARGEST = 2**14
+"""The most training samples of such a run."""
 Table = Callable[..., str]
 
 
@@ -73,7 +75,7 @@ def _losses(run: pd.Series) -> dict[str, float] | None:
         )
         rule = build_rule(config.rule)
         gaussian = family(config.model).channel == "gaussian"
-        if rule.cost > SLOW or config.online or (gaussian and rule.support_size > FEW):
+        if rule.cost > SLOW or config.online or config.n_train > LARGEST or gaussian and rule.support_size > FEW:
             return None
         return rung_losses(config, rule, training_set(rule, config.n_train, config.seed))
     except (ValueError, TypeError):  # a folder from elsewhere: a rule or a model that nobody here knows

@@ -16,6 +16,7 @@ from twoclocks.empirics.comparison.ladder import (
     place_of,
 )
 from twoclocks.empirics.comparison.ladder_figure import ladder_text, plot_ladder
+from twoclocks.empirics.comparison.rung_losses import passed, rung_losses
 from twoclocks.empirics.families import family
 from twoclocks.empirics.references import LADDER, references_of
 
@@ -124,3 +125,20 @@ def test_options_of_another_family_are_refused(climbed):
     run, _ = climbed
     with pytest.raises(ValueError, match="leave them out for" if run.family.name != "dit" else "keeps no weights"):
         ladder_over_training(run, sigmas=[1.0], steps=None if run.family.name != "dit" else [3])
+
+
+def test_training_losses_of_the_rungs_are_the_floors_of_their_family(climbed):
+    run, _ = climbed
+    losses = rung_losses(run.config, run.rule, run.train_set)
+    assert list(losses) == list(LADDER)
+    assert losses["empirical"] < losses["population"] < losses["cube"]
+    floors = run.family.floors(run.config, run.rule, run.train_set, run.encoding)
+    close = 0.03 if run.family.channel == "gaussian" else 1e-12  # draws of noise; exact elsewhere
+    for name in ("population", "empirical"):
+        assert losses[name] == pytest.approx(floors[name], rel=close)
+
+
+def test_a_rung_is_passed_at_the_first_evaluation_whose_loss_is_at_most_its_own():
+    steps, losses = np.array([10, 20, 30, 40]), np.array([0.7, 0.5, 0.55, 0.2])
+    found = passed(steps, losses, {"cube": 0.69, "population": 0.5, "empirical": 0.1})
+    assert found == {"cube": 20, "population": 20, "empirical": math.inf}

@@ -1,0 +1,95 @@
+"""By which criteria a figure's clocks are, and what it would answer by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .verdicts import Word
+
+Data = Mapping[str, pd.DataFrame]
+HEADLINE = "tau_mem"
+FORMER_NOTE = "clocks by the former criteria"
+"""On figures whose curves were not kept, so that their clocks cannot be judged again."""
+CRITERIA = {
+    HEADLINE: "above the null of copying",
+    "tau_mem_10": "a memorization of 0.1",
+    "tau_mem_chance": "the former criteria",
+}
+"""Criteria of copying by which a figure is judged, in words; the last goes with a tau_rule that counts copies."""
+
+
+def has_clocks(data: Data) -> bool:
+    """Whether some table holds the clock of copying."""
+    return any("tau_mem_lower" in table for table in data.values())
+
+
+def by_former_criteria(data: Data) -> bool:
+    """Whether the clocks of some table are by the former criteria: it states no null of copying."""
+    return any("tau_mem_lower" in table and "null" not in table for table in data.values())
+
+
+def under(data: Data, criterion: str) -> dict[str, pd.DataFrame]:
+    """The tables with another criterion of copying in place of tau_mem; the former one also replaces tau_rule.
+
+    Raises:
+        ValueError: a criterion that is not one of `CRITERIA`.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+    replaced = {"tau_mem": criterion}
+    if criterion == "tau_mem_chance":
+        replaced["tau_rule"] = "tau_rule_all"
+    tables = {}
+    for name, table in data.items():
+        if "null" in table and criterion != HEADLINE:
+            ends = {f"{clock}_{end}": table[f"{other}_{end}"] for clock, other in replaced.items()
+                    for end in ("lower", "upper") if f"{other}_{end}" in table}  # fmt: skip
+            table = table.assign(**ends)
+        tables[name] = table
+    return tables
+
+
+def verdicts(measured: Callable[[Data], str], data: Data) -> dict[str, str]:
+    """The word that ends a figure's line by each criterion of `CRITERIA`; only the headline's without clocks."""
+    chosen = CRITERIA if has_clocks(data) and not by_former_criteria(data) else {HEADLINE: ""}
+    return {name: last_word(measured(under(data, name))) for name in chosen}
+
+
+def dependence(measured: Callable[[Data], str], data: Data) -> str:
+    """One sentence for the gallery: whether a figure's verdict depends on the criterion of copying; empty without clocks."""
+    if not has_clocks(data):
+        return ""
+    if by_former_criteria(data):
+        return (
+            "Judged by the former criteria (memorization significantly above chance; a tau_rule that counts copies): "
+            "the curves of these runs were not kept."
+        )
+    words = verdicts(measured, data)
+    if len(set(words.values())) == 1:
+        return "The verdict is the same by memorization of 0.1 and by the former criteria."
+    each = ", ".join(f"{word} by {CRITERIA[name]}" for name, word in words.items() if name != HEADLINE)
+    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}."
+
+
+def mark(figure: Figure, data: Data) -> None:
+    """Say on a figure that its clocks are by the former criteria, where they are."""
+    if by_former_criteria(data):
+        title = figure.get_suptitle()
+        figure.suptitle(f"{title}\n{FORMER_NOTE}" if title else FORMER_NOTE, fontsize=9)
+
+
+def last_word(measured: str) -> str:
+    """The verdict that ends a figure's line.
+
+    Raises:
+        ValueError: it ends in another word.
+    """
+    word = measured.rpartition(" ")[2]
+    if word not in (words := get_args(Word)):
+        raise ValueError(f"a figure's line must end in one of {', '.join(words)}, got {word!r}")
+    return word
+
