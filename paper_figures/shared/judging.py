@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from .verdicts import Word
 
 Data = Mapping[str, pd.DataFrame]
+MOST_WORDS = 39
+"""Of an answer in one line."""
 HEADLINE = "tau_mem"
 FORMER_NOTE = "clocks by the former criteria"
 """On figures whose curves were not kept, so that their clocks cannot be judged again."""
 CRITERIA = {
-    HEADLINE: "above the null of copying",
+    HEADLINE: "copying beyond the null",
     "tau_mem_10": "a memorization of 0.1",
     "tau_mem_chance": "the former criteria",
 }
@@ -59,6 +61,38 @@ def verdicts(measured: Callable[[Data], str], data: Data) -> dict[str, str]:
     return {name: last_word(measured(under(data, name))) for name in chosen}
 
 
+def former_phases(data: Data) -> str:
+    """Where phases of a run were measured by the former tau_mem, and today's has come later: one sentence."""
+    if "phases" not in data or "run" not in data or "null" not in data["run"]:
+        return ""
+    phases, run = data["phases"].set_index("phase")["step"], data["run"].iloc[0]
+    then = phases.get("memorization begins")
+    if then is None or then == run["tau_mem_upper"]:
+        return ""
+    return (
+        f"Its memorization phase, step {then}, is that of the former criterion; today's tau_mem is in step "
+        f"({run['tau_mem_lower']:.0f}, {run['tau_mem_upper']:.0f}]."
+    )
+
+
+def one_line(measured: str) -> str:
+    """The answer of a figure in at most `MOST_WORDS` words: its verdict, then the first clauses that fit.
+
+    Args:
+        measured: a figure's line, clauses apart by "; ", of which the last word is the verdict.
+    """
+    verdict = last_word(measured)
+    text = measured.removesuffix(verdict).rstrip(" ;:,")
+    chosen = ""
+    for clause in text.split("; "):
+        longer = f"{chosen}; {clause}" if chosen else clause
+        if len(longer.split()) > MOST_WORDS - 1:
+            break
+        chosen = longer
+    words = text.split()[: MOST_WORDS - 1]
+    return f"{verdict}: {chosen or ' '.join(words).rstrip(',;(') + ' …'}"
+
+
 def dependence(measured: Callable[[Data], str], data: Data) -> str:
     """One sentence for the gallery: whether a figure's verdict depends on the criterion of copying; empty without clocks."""
     if not has_clocks(data):
@@ -68,11 +102,12 @@ def dependence(measured: Callable[[Data], str], data: Data) -> str:
             "Judged by the former criteria (memorization significantly above chance; a tau_rule that counts copies): "
             "the curves of these runs were not kept."
         )
-    words = verdicts(measured, data)
+    words, phases = verdicts(measured, data), former_phases(data)
+    phases = f" {phases}" if phases else ""
     if len(set(words.values())) == 1:
-        return "The verdict is the same by memorization of 0.1 and by the former criteria."
+        return "The verdict is the same by memorization of 0.1 and by the former criteria." + phases
     each = ", ".join(f"{word} by {CRITERIA[name]}" for name, word in words.items() if name != HEADLINE)
-    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}."
+    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}.{phases}"
 
 
 def mark(figure: Figure, data: Data) -> None:

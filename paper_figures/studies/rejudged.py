@@ -32,6 +32,7 @@ from ...theory import rule as build_rule
 from ..claims_table import evaluate
 from ..presets import preset
 from ..shared.judging import CRITERIA, under
+from ..shared.scaling_fits import equal_exponents_p
 from ..store import RESULTS as COMMITTED
 from ..store import read_provenance, results_folder
 from .command import Measured, run_study
@@ -50,16 +51,18 @@ ONSETS_ONLY = (
 """Committed tables of onsets without curves."""
 JUDGED = {
     1: ("final",), 3: ("run",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 11: ("record",),
-    12: ("runs",), 13: ("run",), 14: ("run",), 15: ("run",), 16: ("run",), 22: ("runs",), 24: ("runs",), 25: ("runs",),
-    26: ("runs",), 27: ("runs",), 28: ("runs",),
+    12: ("runs",), 13: ("run",), 14: ("run",), 15: ("run",), 16: ("run",), 17: ("run",), 18: ("run",), 19: ("run",),
+    22: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",), 27: ("runs",), 28: ("runs",),
 }  # fmt: skip
 """Tables of figures whose runs all have a committed curve, there or in another figure."""
-DISSECTED = (3, 11, 13, 14, 15, 16)
+DISSECTED = (3, 11, 13, 14, 15, 16, 17, 18, 19)
 """Of them, those of the one run that is looked into, whose curve is in Figure 2."""
 LONG = "dissected"
 """The setting of that run: it has more steps than others of its key."""
 OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
 NAMES = ("tau_rule", "tau_rule_all", "tau_mem", "tau_mem_10")
+LEAST_SIZES = 3
+"""N at which a rule must have been trained for its exponent to be compared."""
 KEY = ["model", "rule", "n_train", "seed"]
 
 
@@ -231,6 +234,14 @@ def exponents(table: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
+def equal_exponents(table: pd.DataFrame) -> dict[str, float]:
+    """p that the rules of DiT share one exponent of copying in N, by each criterion; rules with G from 2 to 6."""
+    runs = table[(table["setting"] == "") & (table["model"] == "dit-nano") & table["rule"].str.startswith("parity:")]
+    sizes = runs.groupby("rule")["n_train"].nunique()
+    runs = runs[runs["rule"].isin(sizes.index[sizes >= LEAST_SIZES])]
+    return {name: equal_exponents_p(under({"runs": runs}, name)["runs"], "n_train", "rule") for name in CRITERIA}
+
+
 def _exponent(table: pd.DataFrame, onset: str) -> str:
     fit = fit_scaling(table, onset, "n_train", by=(), n_boot=0)
     low, high = cast(tuple[float, float], fit.ci)
@@ -281,6 +292,9 @@ def write_report(folder: Path) -> None:
             ["claim", *(f"{name}: {words}" for name, words in CRITERIA.items()), "runs", "depends"],
             claims_by_criterion(pd.read_csv(folder / "claims.csv")),
         ),
+        "Do the rules' exponents differ in DiT? p that all rules with three N or more share one, by each criterion:",
+        markdown_table(["criterion", "p"], [[f"{name}: {CRITERIA[name]}", f"{p:.2g}"]
+                                            for name, p in equal_exponents(table).items()]),
         "Tables that hold onsets alone: their runs, and how many of them are judged above by a curve of another table. "
         "The others must be trained again, and so must runs that stopped before they copied:",
         markdown_table(
