@@ -56,7 +56,7 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "that was settled once the counts over all runs had been seen, and they stand in the note.",
         "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones. "
         f"On runs of other seeds, judged by the same code once it was settled, {_other_seeds()} "
-        "(`results/other_seeds/report.md`).",
+        "(`results/other_seeds/report.md`; tau_mem by the former criterion there).",
         "## The figures",
     ]
     parts += [_entry(number, scale.name) for number in numbers]
@@ -110,7 +110,10 @@ def _entry(number: int, preset_name: str) -> str:
     tables = read_data(folder)
     judged = dependence(module.measured, tables)
     measured = module.measured(tables)
-    answers = [f"**We measured:** {one_line(measured)}.", *([judged] if judged else []), f"In full: {measured}."]
+    line = one_line(measured)
+    answers = [f"**We measured:** {line}{'' if line.endswith('…') else '.'}", *([judged] if judged else [])]
+    if len(line.split()) < len(measured.split()):
+        answers.append(f"In full: {measured}.")
     return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image])
 
 

@@ -49,7 +49,7 @@ def test_there_is_a_snippet_for_each_use():
 
 
 def test_the_claims_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [^|]*\|(.*)\|$", README.read_text(), flags=re.M))
+    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", README.read_text(), flags=re.M))
     committed = evaluate(committed_tables("laptop"))
     for verdict in committed:
         name, _, kind = verdict.claim.partition(" ")
@@ -67,7 +67,7 @@ def test_the_claims_are_those_of_the_committed_runs():
 
 
 def test_the_claims_on_6x6_grids_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [^|]*\|(.*)\|$", README.read_text(), flags=re.M))
+    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", README.read_text(), flags=re.M))
     verdicts = {v.claim: v for v in tc.evaluate_claims(tc.read_runs_csv(RESULTS / "gpt_claims" / "runs.csv"))}
     for name in ("C1", "C3", "C4", "C5"):
         cell, verdict = rows[name].split("|")[0].strip(), verdicts[name]
@@ -91,7 +91,7 @@ def test_the_numbers_of_the_experiments_are_those_of_their_reports():
         for p_value in re.findall(r"; p = ([\d.]+\d)", bullet):
             assert f"p = {p_value}" in report
             checked += 1
-    assert checked == 9
+    assert checked == 7
 
 
 def test_the_claims_by_criterion_are_those_of_the_judged_curves():

@@ -84,13 +84,29 @@ def one_line(measured: str) -> str:
     verdict = last_word(measured)
     text = measured.removesuffix(verdict).rstrip(" ;:,")
     chosen = ""
-    for clause in text.split("; "):
+    ends = [k for k in range(len(text)) if text.startswith("; ", k) and _outside_brackets(text[:k])]
+    for low, high in zip([0, *(k + 2 for k in ends)], [*ends, len(text)], strict=True):
+        clause = text[low:high]
         longer = f"{chosen}; {clause}" if chosen else clause
         if len(longer.split()) > MOST_WORDS - 1:
             break
         chosen = longer
-    words = text.split()[: MOST_WORDS - 1]
-    return f"{verdict}: {chosen or ' '.join(words).rstrip(',;(') + ' …'}"
+    return f"{verdict}: {chosen or _cut(text)}"
+
+
+def _cut(text: str) -> str:
+    """The beginning of a long clause, up to a comma or an "and" outside brackets where there is one in its later half."""
+    short = " ".join(text.split()[: MOST_WORDS - 2])
+    places = [
+        k for k in range(len(short) // 2, len(short))
+        if short.startswith((", ", " and "), k) and _outside_brackets(short[:k])
+    ]  # fmt: skip
+    return f"{short[: places[-1]] if places else short.rstrip(',;(')} …"
+
+
+def _outside_brackets(text: str) -> bool:
+    """Whether every bracket of a text is closed; half-open intervals (a, b] close with the other kind."""
+    return sum(map(text.count, "([")) == sum(map(text.count, ")]"))
 
 
 def dependence(measured: Callable[[Data], str], data: Data) -> str:
