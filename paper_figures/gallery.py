@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from .claims_table import claims_markdown
-from .figures import FIGURES, OUTPUT, figure_module
+from .exhibit import FIGURES, figure_module
+from .figures import OUTPUT
 from .presets import Architecture, preset
 from .store import read_data, read_provenance, results_folder
 from .studies.other_seeds import FIGURES_SEED
