@@ -22,7 +22,7 @@ from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
 from ..runs.foreign_files import printable
 from ..runs.reading import UNFINISHED
-from ..statistics.claims import ClaimVerdict
+from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..style import COLOURS
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings
 from .findings import NOT_TESTED, Findings, Scaling, tally
@@ -155,8 +155,12 @@ def _claim(claim: ClaimVerdict) -> str:
 def _not_tested(findings: Sequence[Findings]) -> str:
     tested = {claim.claim for finding in findings for claim in finding.claims}
     return "".join(
-        _claim_row(name, "not tested", f'<p class="statement">{_statement(words)}</p><p class="note">{_text(why)}</p>')
-        for name, (words, why) in NOT_TESTED.items()
+        _claim_row(
+            name,
+            "not tested",
+            f'<p class="statement">{_statement(STATEMENTS[name])}</p><p class="note">{_text(why)}</p>',
+        )
+        for name, why in NOT_TESTED.items()
         if name not in tested
     )
 

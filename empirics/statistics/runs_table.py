@@ -258,8 +258,8 @@ def clocks_by_cell(df: pd.DataFrame, by: str | Sequence[str] = ("rule", "model",
                     "onset": onset,
                     "n_runs": len(cell),
                     "n_censored": int(np.isinf(cell["upper"]).sum()),
-                    "median_lower": _median(cell["lower"].to_numpy()),
-                    "median_upper": _median(cell["upper"].to_numpy()),
+                    "median_lower": censored_median(cell["lower"].to_numpy()),
+                    "median_upper": censored_median(cell["upper"].to_numpy()),
                     "lowest": cell["lower"].min(),
                     "highest": cell["upper"].max(),
                 }
@@ -267,7 +267,7 @@ def clocks_by_cell(df: pd.DataFrame, by: str | Sequence[str] = ("rule", "model",
     return pd.DataFrame(rows)
 
 
-def _median(values: np.ndarray) -> float:
+def censored_median(values: np.ndarray) -> float:
     """The median, infinite as soon as one of the two middle values is."""
     ordered = np.sort(values)
     return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
