@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...empirics import Run, find_onsets
 from ...empirics.onsets import CLOCKS
-from ...empirics.statistics.runs_table import architecture, censored_median
+from ...empirics.statistics.runs_table import architecture, median_end
 from ...theory import rule
 
 ARCHITECTURES = {"dit": "DiT", "gpt": "GPT"}
@@ -74,7 +74,7 @@ def middles(table: pd.DataFrame, onset: str) -> np.ndarray:
 def median_onset(table: pd.DataFrame, onset: str) -> float:
     """The median over runs of an onset, in steps: inf when half of them or more are censored, NaN without runs."""
     seen = middles(known(table, onset), onset)
-    return float(np.exp(censored_median(np.log(seen)))) if len(seen) else np.nan
+    return float(np.exp(median_end(np.log(seen)))) if len(seen) else np.nan
 
 
 def median_text(table: pd.DataFrame, onset: str) -> str:
