@@ -70,8 +70,8 @@ register_reference("half", lambda rule, train: tc.EmpiricalLaw(train[: len(train
 
 
 def ones(run):
-    steps = run.checkpoint_steps
-    return {"ones": pd.DataFrame({"step": steps, "ones": [float(run.samples(s).symbols.double().mean()) for s in steps]})}
+    shares = {step: float(run.samples(step).symbols.double().mean()) for step in run.checkpoint_steps}
+    return {"ones": pd.DataFrame({"step": shares.keys(), "ones": shares.values()})}
 
 
 def draw(tables, run):
@@ -89,7 +89,8 @@ class Ones:
     PAPER = "none"
 
     def configs(self, preset):
-        return [tc.RunConfig(rule="no-two:2x4", model="toy-nano", n_train=8, steps=4, batch_size=4, n_eval=4, eval_first=4)]
+        tiny = {"n_train": 8, "steps": 4, "batch_size": 4, "n_eval": 4, "eval_first": 4}
+        return [tc.RunConfig(rule="no-two:2x4", model="toy-nano", **tiny)]
 
     def compute(self, preset, runs):
         return {"share": pd.DataFrame({"ones": [float(runs[0].train_set.double().mean())]})}
