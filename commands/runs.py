@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportCommand(Command):
-    """Write one page about a folder of runs: claims, clocks, fits, every run's curve."""
+    """Write one page about a folder of runs, or several side by side: clocks, claims, fits, every run's curve."""
 
-    folder: tyro.conf.Positional[Path]
-    """searched for runs at any depth"""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """searched for runs at any depth; with several, give --out"""
     out: Path | None = None
     """folder for report.html, clocks.csv and scaling.md; by default the folder of the runs"""
 
@@ -27,8 +27,8 @@ class ReportCommand(Command):
         from ..empirics import write_report
         from ..empirics.runs.foreign_files import printable
 
-        with if_interrupted(f"the page in {self.out or self.folder} is not written yet"):
-            print(f"report: {printable(write_report(self.folder, self.out))}")
+        with if_interrupted("the page is not written yet"):
+            print(f"report: {printable(write_report(self.folders, self.out))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ..empirics.text_tables import markdown_table
 from .claims_table import claims_markdown
-from .figures import FIGURES, OUTPUT, figure_module
+from .exhibit import FIGURES, figure_module
+from .figures import OUTPUT
 from .presets import Architecture, preset
 from .shared.judging import CRITERIA, dependence, one_line
 from .store import read_data, read_provenance, results_folder

@@ -18,6 +18,7 @@ from ...theory import Encoding, Law, OptimalDenoiser
 from ...theory.dsm import Denoiser
 from ..comparison.splits import comparison_splits
 from ..placement import place_denoiser
+from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS
 from .record import RunRecord, run_record
@@ -96,6 +97,12 @@ def over_run(
         optimum = place_denoiser(OptimalDenoiser(_law(run, name), encoding), run.device)
         tables.append(_labelled(probe(optimum), name, None))
     return pd.concat(tables, ignore_index=True)
+
+
+def affordable(run: Run, *wanted: Optimum) -> tuple[Optimum, ...]:
+    """Those of the wanted optima that the run's rule can give in seconds."""
+    costly = run.rule.cost > SLOW
+    return tuple(optimum for optimum in wanted if not (costly and optimum == "rule optimum"))
 
 
 def kept_steps(run: Run | RunRecord) -> list[int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...theory import Law
@@ -18,7 +18,7 @@ from ..comparison.splits import comparison_splits
 from ..comparison.tokens import TokenModel
 from ..data import random_stream
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, new_figure
 from .phases import (
     AFTER,
     LEARNED,
@@ -30,6 +30,7 @@ from .phases import (
     phase_steps,
     run_title,
 )
+from .probe import Probe
 from .record import RunRecord
 
 Outcome = Literal["same", "any"]
@@ -183,33 +184,31 @@ def token_log_probs(model: TokenModel, x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def plot_loss_by_position(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord, path: str | Path) -> None:
+def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> Figure:
     """Loss by cell in each phase, and over training where the rule settles a cell and where not; a column a split.
 
     Args:
         table: from `loss_over_training`.
         floors: from `position_floors`.
         run: gives phases, clocks and scale; the run or its record.
-        path: of the figure; PNG or PDF by its suffix.
     """
     splits = list(dict.fromkeys(table["split"]))
-    with figure_style():
-        figure, axes = new_figure(2, len(splits), 3.1 * len(splits), 5.4, sharey="col")
-        draw_position_losses(axes[0], table, floors, run)
-        for ax, split in zip(axes[1], splits, strict=True):
-            _draw_by_kind(ax, table[table["split"] == split], floors)
-            mark_clocks(ax, run)
-            ax.set_xlabel("training step")
-        axes[1][0].set_ylabel("nats a cell")
-        figure.suptitle(run_title(run), fontsize=9)
-        outer_legend(figure, [*axes[0], *axes[1]], ncols=3)
-        figure.savefig(path)
+    figure, axes = new_figure(2, len(splits), 3.1 * len(splits), 5.4, sharey="col")
+    draw_position_losses(axes[0], table, floors, run)
+    for ax, split in zip(axes[1], splits, strict=True):
+        _draw_by_kind(ax, table[table["split"] == split], floors)
+        mark_clocks(ax, run)
+        ax.set_xlabel("training step")
+    axes[1][0].set_ylabel("nats a cell")
+    figure.suptitle(run_title(run), fontsize=9)
+    outer_legend(figure, [*axes[0], *axes[1]], ncols=3)
+    return figure
 
 
 def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> None:
     """Loss by cell in each phase that the table holds, with the exact floors; one of the axes a split.
 
-    Args: as `plot_loss_by_position`.
+    Args: as `positions_figure`.
     """
     for ax, split in zip(axes, dict.fromkeys(table["split"]), strict=True):
         rows = table[table["split"] == split]
@@ -224,21 +223,19 @@ def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.D
     axes[0].set_ylabel("nats a cell")
 
 
-def plot_completions(table: pd.DataFrame, run: Run | RunRecord, path: str | Path) -> None:
+def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
     """The probability of completing a prefix to a training sample, by its length, in each phase; a column a split.
 
     Args:
         table: from `completions_over_training`.
         run: gives phases and scale; the run or its record.
-        path: of the figure; PNG or PDF by its suffix.
     """
     splits = list(dict.fromkeys(table["split"]))
-    with figure_style():
-        figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
-        draw_completions(axes, table, run)
-        figure.suptitle(f"{run_title(run)}; 95% intervals", fontsize=9)
-        outer_legend(figure, [axes[0][0]], ncols=2)
-        figure.savefig(path)
+    figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
+    draw_completions(axes, table, run)
+    figure.suptitle(f"{run_title(run)}; 95% intervals", fontsize=9)
+    outer_legend(figure, [axes[0][0]], ncols=2)
+    return figure
 
 
 def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: Run | RunRecord) -> None:
@@ -346,3 +343,21 @@ def _draw_by_kind(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame) -> None:
             ax.plot(mean.index, mean, ls=style, marker=marker, ms=3.5, color=COLOURS["loss"], label=kind)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
+
+
+PROBES = (
+    Probe(
+        "positions",
+        "Loss of the next symbol, cell by cell",
+        lambda run: {"positions": loss_over_training(run), "position_floors": position_floors(run)},
+        lambda tables, run: {"positions": positions_figure(tables["positions"], tables["position_floors"], run)},
+        ("prefix",),
+    ),
+    Probe(
+        "completions",
+        "Which training samples a prefix brings out",
+        lambda run: {"completions": completions_over_training(run)},
+        lambda tables, run: {"completions": completions_figure(tables["completions"], run)},
+        ("prefix",),
+    ),
+)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ...empirics import Run, find_onsets
 from ...empirics.onsets import CLOCKS
-from ...empirics.statistics.runs_table import architecture
+from ...empirics.statistics.runs_table import architecture, median_end
+from ...theory import rule
 
 ARCHITECTURES = {"dit": "DiT", "gpt": "GPT"}
 """Names of the values of the column `architecture`."""
@@ -89,11 +90,8 @@ def middles(table: pd.DataFrame, onset: str) -> np.ndarray:
 
 def median_onset(table: pd.DataFrame, onset: str) -> float:
     """The median over runs of an onset, in steps: inf when half of them or more are censored, NaN without runs."""
-    ordered = np.sort(middles(known(table, onset), onset))
-    if not len(ordered):
-        return np.nan
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(np.sqrt(low * high))
+    seen = middles(known(table, onset), onset)
+    return float(np.exp(median_end(np.log(seen)))) if len(seen) else np.nan
 
 
 def median_text(table: pd.DataFrame, onset: str) -> str:
@@ -101,19 +99,17 @@ def median_text(table: pd.DataFrame, onset: str) -> str:
     median = median_onset(table, onset)
     if np.isnan(median):
         return "unknown"
-    return f"{median:.0f}" if np.isfinite(median) else "not reached"
+    return steps_text(median, "not reached")
+
+
+def steps_text(steps: float, never: str = "not seen") -> str:
+    """A number of steps, or what stands for infinity."""
+    return f"{steps:.0f}" if np.isfinite(steps) else never
 
 
 def rule_shape(spec: str) -> str:
     """The grid in a rule's spec as text, such as 6x6."""
-    name, _, parameters = str(spec).partition(":")
-    first = parameters.partition(",")[0]
-    if name in ("permutation", "latin"):
-        return f"{first}x{first}"
-    if name == "sudoku":
-        height, width = map(int, first.split("x"))
-        return f"{height * width}x{height * width}"
-    return first
+    return "x".join(map(str, rule(str(spec)).shape))
 
 
 def _identity(run: Run, fields: Sequence[str]) -> dict[str, Any]:

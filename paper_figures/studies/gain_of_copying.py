@@ -28,7 +28,7 @@ from ...empirics.text_tables import interval_text, markdown_table
 from ..catalogue import beyond, parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
-from ..shared.clock_tables import median_onset, onset_table
+from ..shared.clock_tables import median_onset, onset_table, steps_text
 from ..shared.scaling_fits import equal_exponents_p
 from ..store import read_provenance
 from .command import Measured, run_study
@@ -126,7 +126,7 @@ def write_report(folder: Path) -> None:
     homogeneity = [equal_exponents_p(dit, x, "rule") for x in ("n_train", "effective_n")]
     cells = dit.groupby(["rule", "n_train"], sort=False)
     sizes = sorted(dit["n_train"].unique())
-    entry = {key: f"{cell['gain'].iloc[0]:.3f}, {_steps(median_onset(cell, 'tau_mem'))}" for key, cell in cells}
+    entry = {key: f"{cell['gain'].iloc[0]:.3f}, {steps_text(median_onset(cell, 'tau_mem'))}" for key, cell in cells}
     rules = list(dict.fromkeys(dit["rule"]))
     sections = [
         "# The gain of copying",
@@ -148,7 +148,7 @@ def write_report(folder: Path) -> None:
         "tau_mem over that of the usual noise, measured and predicted:",
         markdown_table(
             ["mean log sigma", "gain", "tau_mem", "measured", "predicted"],
-            [[f"{mean:g}", f"{gain:.3f}", _steps(tau), f"x{measured:.2f}", f"x{predicted:.2f}"]
+            [[f"{mean:g}", f"{gain:.3f}", steps_text(tau), f"x{measured:.2f}", f"x{predicted:.2f}"]
              for mean, gain, tau, measured, predicted in noise_table(noise).to_numpy(float)]),
         _conclusion(homogeneity, powers["DiT over N"], powers["DiT over training noise"]),
         _withdrawn(),
@@ -232,10 +232,6 @@ def _exponent(table: pd.DataFrame, x: str) -> Estimate:
     assert isinstance(fit.exponent, float)
     assert isinstance(fit.ci, tuple)
     return fit.exponent, *fit.ci
-
-
-def _steps(median: float) -> str:
-    return f"{median:.0f}" if np.isfinite(median) else "not seen"
 
 
 def measure() -> Measured:

@@ -47,7 +47,7 @@ def test_each_is_the_law_that_it_is_named_after():
     found = References(RULE, TRAIN)
     every = tc.CubeLaw(RULE.shape).sample(64, torch.Generator().manual_seed(0))
     assert found["cube"].entropy == pytest.approx(8 * torch.log(torch.tensor(2.0)).item())
-    counts = torch.stack([(TRAIN == s).double().mean(0) for s in (0, 1)], -1)
+    counts = torch.stack([(s == TRAIN).double().mean(0) for s in (0, 1)], -1)
     assert_close(found["cells"].marginals(torch.zeros(8, 2, dtype=torch.float64)), counts)
     assert_close(found["pairs"].log_prob(every), tc.PairwiseLaw.fit(RULE, TRAIN).log_prob(every))
     assert_close(found["empirical"].log_prob(TRAIN).exp(), torch.full((16,), 1 / 16, dtype=torch.float64))

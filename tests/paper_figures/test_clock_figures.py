@@ -13,7 +13,7 @@ from synthetic_runs import curve_rows, onset_rows
 
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig21
-from twoclocks.paper_figures.figures import figure_module
+from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs
 from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, turn
