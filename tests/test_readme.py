@@ -112,7 +112,9 @@ def test_the_claims_by_criterion_are_those_of_the_judged_curves():
 
 def test_the_withdrawn_statements_quote_the_data():
     words = " ".join(README.read_text().partition("for they do not hold up:")[2].partition("## How to cite")[0].split())
-    gain, batches = ((RESULTS / name / "report.md").read_text() for name in ("gain_of_copying", "memorization_exponent"))
+    gain, batches = (
+        (RESULTS / name / "report.md").read_text() for name in ("gain_of_copying", "memorization_exponent")
+    )
     former, today = re.findall(r"p = (\S+) by the former criterion, (\S+) by today's", words)[0]
     assert f"is {former} by it, {today} by copying above the null" in gain
     few, many = re.findall(r"alpha is ([\d.]+) at batches of 16 and ([\d.]+) at 128", words)[0]

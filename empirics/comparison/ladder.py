@@ -74,9 +74,7 @@ def ladder_over_training(
     bar = tqdm(wanted, desc="ladder", unit="checkpoint", disable=not progress, leave=False)
     rungs = ((name, exact_network(family, law, run.encoding)) for name, law in laws.items())
     models: Any = (pair for part in (rungs, ((step, run.model(step)) for step in bar)) for pair in part)
-    tables: Mapping[Any, pd.DataFrame] = family.compare(
-        models, laws, splits, config, run.encoding, progress, **chosen
-    )
+    tables: Mapping[Any, pd.DataFrame] = family.compare(models, laws, splits, config, run.encoding, progress, **chosen)
     return ladder_table(tables, laws, family.place)
 
 

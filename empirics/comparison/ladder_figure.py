@@ -77,7 +77,10 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
         rows.append([reference_title(R), *(_number(mine[split]) for split in splits)])
     last = together[together["of"] == LEARNED].sort_values("step").groupby("split")["loss"].last()
     rows.append([f"learned, step {overall(ladder, splits[0])['step'].max():.0f}", *(_number(last[s]) for s in splits)])
-    parts = [f"Ladder: {PLACES[place_of(ladder)][1]}, all places together", plain_table(["exact optimum", *splits], rows)]
+    parts = [
+        f"Ladder: {PLACES[place_of(ladder)][1]}, all places together",
+        plain_table(["exact optimum", *splits], rows),
+    ]
     climb = []
     for _, row in overall(ladder, "train").iterrows():
         climb.append([f"{row['step']:.0f}", *(_number(row[f"reached_{R}"]) for R in names)])
@@ -102,7 +105,9 @@ def _losses(ax: Axes, ladder: pd.DataFrame, split: str) -> None:
     for R, (colour, style, marker) in LOOKS.items():
         curve = rows[rows["of"] == R]
         if np.isfinite(curve["loss"]).any():
-            _band(ax, curve, place, "loss", colour, style, marker, f"optimum of {THE.get(R, 'the ')}{reference_title(R)}")
+            _band(
+                ax, curve, place, "loss", colour, style, marker, f"optimum of {THE.get(R, 'the ')}{reference_title(R)}"
+            )
     learned = rows[rows["of"] == LEARNED]
     last = learned[learned["step"] == learned["step"].max()]
     _band(ax, last, place, "loss", "black", "-", "", f"learned, step {learned['step'].max():.0f}")

@@ -1,4 +1,4 @@
-"""The training loss of every rung of the ladder, and when a run's training loss passes below each: no weights needed."""
+"""The training loss of every rung of the ladder, and when a run's training loss passes below each, without weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def rung_losses(config: RunConfig, rule: Rule, train: Tensor) -> dict[str, float
     draws = Batches(kind, few, train, encoding, torch.device("cpu"))
     return {
         name: float(
-            torch.stack([kind.loss(exact_network(kind, law, encoding), draws[k], encoding) for k in range(DRAWS)]).mean()
+            torch.stack(
+                [kind.loss(exact_network(kind, law, encoding), draws[k], encoding) for k in range(DRAWS)]
+            ).mean()
         )
         for name, law in laws.items()
     }

@@ -75,7 +75,7 @@ def _losses(run: pd.Series) -> dict[str, float] | None:
         )
         rule = build_rule(config.rule)
         gaussian = family(config.model).channel == "gaussian"
-        if rule.cost > SLOW or config.online or config.n_train > LARGEST or gaussian and rule.support_size > FEW:
+        if rule.cost > SLOW or config.online or config.n_train > LARGEST or (gaussian and rule.support_size > FEW):
             return None
         return rung_losses(config, rule, training_set(rule, config.n_train, config.seed))
     except (ValueError, TypeError):  # a folder from elsewhere: a rule or a model that nobody here knows

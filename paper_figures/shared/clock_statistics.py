@@ -17,6 +17,7 @@ from ...empirics.statistics.verdicts import p_phrase
 from .clock_tables import known, median_onset
 from .verdicts import LEVEL, Word, word
 
+
 class Order(NamedTuple):
     """How many runs show one onset certainly before another, certainly after it, or neither; sign test between them."""
 
@@ -115,7 +116,8 @@ class Turn(NamedTuple):
     def __str__(self) -> str:
         falls, rises = (p_phrase(trend.p_value, trend.p_floor) for trend in (self.falls, self.rises))
         between = ", ".join("not reached" if np.isnan(slope) else f"{slope:.2f}" for slope in self.slopes)
-        return f"falls over the lower half ({falls}) and rises over the upper ({rises}); slopes between neighbours {between}"
+        trends = f"falls over the lower half ({falls}) and rises over the upper ({rises})"
+        return f"{trends}; slopes between neighbours {between}"
 
 
 def turn(table: pd.DataFrame, onset: str, x: str) -> Turn:

@@ -95,7 +95,7 @@ def one_line(measured: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """The beginning of a long clause, up to a comma or an "and" outside brackets where there is one in its later half."""
+    """The beginning of a long clause, up to a comma or "and" outside brackets where its later half has one."""
     short = " ".join(text.split()[: MOST_WORDS - 2])
     places = [
         k for k in range(len(short) // 2, len(short))
@@ -110,7 +110,7 @@ def _outside_brackets(text: str) -> bool:
 
 
 def dependence(measured: Callable[[Data], str], data: Data) -> str:
-    """One sentence for the gallery: whether a figure's verdict depends on the criterion of copying; empty without clocks."""
+    """Whether a figure's verdict depends on the criterion of copying, in a sentence; empty without clocks."""
     if not has_clocks(data):
         return ""
     if by_former_criteria(data):
@@ -143,4 +143,3 @@ def last_word(measured: str) -> str:
     if word not in (words := get_args(Word)):
         raise ValueError(f"a figure's line must end in one of {', '.join(words)}, got {word!r}")
     return word
-

@@ -66,7 +66,12 @@ FIELDS = ("batch_size", "lr", "ema_halflife", "online", "n_eval")
 FORMER = "tau_mem_chance"
 SWEEPS = {24: "DiT", 26: "GPT"}
 """Figures over the learning rate."""
-COLOUR = {"rule": COLOURS["rule"], "shuffled": COLOURS["violating"], "random": COLOURS["cube"], "online": COLOURS["novel"]}
+COLOUR = {
+    "rule": COLOURS["rule"],
+    "shuffled": COLOURS["violating"],
+    "random": COLOURS["cube"],
+    "online": COLOURS["novel"],
+}
 DASH = {"rule": "-", "shuffled": "--", "random": "-.", "online": ":"}
 
 
@@ -213,7 +218,12 @@ def write_report(folder: Path) -> None:
         "## Is lr-rescaled time one time for both clocks?",
         "Where both clocks are seen in half of the runs of a committed sweep: median steps and their ratio. With time "
         "in units of lr^-b the ratio would not depend on the learning rate:",
-        *(text for number, name in SWEEPS.items() for which in (HEADLINE, FORMER) for text in _rates(number, name, which)),
+        *(
+            text
+            for number, name in SWEEPS.items()
+            for which in (HEADLINE, FORMER)
+            for text in _rates(number, name, which)
+        ),
     ]
     (folder / "report.md").write_text("\n\n".join(sections) + "\n")
     with figure_style():

@@ -198,7 +198,9 @@ def claims_by_criterion(claims: pd.DataFrame) -> list[list[str]]:
         cells = []
         for criterion in CRITERIA:
             (mine,) = part[part["criterion"] == criterion].to_dict("records")
-            estimate = "" if pd.isna(mine["estimate"]) else f" {interval_text(mine['estimate'], mine['low'], mine['high'])}"
+            estimate = (
+                "" if pd.isna(mine["estimate"]) else f" {interval_text(mine['estimate'], mine['low'], mine['high'])}"
+            )
             cells.append(f"{mine['verdict']}{estimate}")
         agree = part["verdict"].nunique() == 1
         rows.append([str(claim), *cells, str(part["n_runs"].iloc[0]), "no" if agree else "**yes**"])
@@ -293,8 +295,10 @@ def write_report(folder: Path) -> None:
             claims_by_criterion(pd.read_csv(folder / "claims.csv")),
         ),
         "Do the rules' exponents differ in DiT? p that all rules with three N or more share one, by each criterion:",
-        markdown_table(["criterion", "p"], [[f"{name}: {CRITERIA[name]}", f"{p:.2g}"]
-                                            for name, p in equal_exponents(table).items()]),
+        markdown_table(
+            ["criterion", "p"],
+            [[f"{name}: {CRITERIA[name]}", f"{p:.2g}"] for name, p in equal_exponents(table).items()],
+        ),
         "Tables that hold onsets alone: their runs, and how many of them are judged above by a curve of another table. "
         "The others must be trained again, and so must runs that stopped before they copied:",
         markdown_table(

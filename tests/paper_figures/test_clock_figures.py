@@ -12,7 +12,6 @@ import pytest
 from synthetic_runs import curve_rows, onset_rows
 
 from twoclocks.empirics.style import figure_style
-from twoclocks.paper_figures import fig21
 from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs

@@ -18,7 +18,8 @@ def test_the_design_asks_for_each_run_once_and_holds_all_else_equal():
     assert len(runs) == len(set(runs)) == 3 * (4 + 4 + 16)
     rule, shuffled, random, online = controls.controls("gpt", 1)
     assert [c.rule for c in (rule, shuffled, random)] == list(controls.CONTROLS["gpt"].values())
-    assert online.online and online.rule == rule.rule and online.lr == rule.lr
+    assert online.online
+    assert (online.rule, online.lr) == (rule.rule, rule.lr)
     cells = {(c.n_train, c.batch_size, c.lr, c.ema_halflife) for c in controls.factorial(0)}
     assert cells == set(itertools.product(*controls.FACTORS.values()))
 

@@ -15,7 +15,7 @@ TIGHT = {"rtol": 1e-10, "atol": 1e-13}
 
 @pytest.fixture(params=["parity:2x4,G=2", "row-k:3x3,K=1", "permutation:3"])
 def shuffled(request):
-    """A rule, the same shuffled, and its enumeration, from the definition: a grid is valid if its cells are in place."""
+    """A shuffled rule and its enumeration, from the definition: valid grids with their cells moved."""
     before = enumerate_rule(request.param)
     rule = tc.rule(f"shuffled:{request.param},seed=3")
     grids = np.empty_like(before.support)

@@ -117,7 +117,8 @@ def test_figure_and_text(climbed, tmp_path):
     plot_ladder(ladder, run, tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
     text = ladder_text(ladder, run)
-    assert "exact optimum" in text and "Half way by step" in text
+    assert "exact optimum" in text
+    assert "Half way by step" in text
     assert max(map(len, text.splitlines())) <= 120
 
 
