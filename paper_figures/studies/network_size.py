@@ -25,8 +25,8 @@ from ..catalogue import parity, scaling, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table
-from ..shared.scaling_fits import equal_exponents_p
 from ..shared.judging import FORMER_STUDY
+from ..shared.scaling_fits import equal_exponents_p
 from ..store import read_provenance
 from .command import Measured, run_study
 
