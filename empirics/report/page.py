@@ -21,11 +21,12 @@ import pandas as pd
 from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
 from ..runs.reading import UNFINISHED
-from ..statistics.claims import ClaimVerdict
+from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..style import COLOURS
 from .answer import MOST_RUNS, answer, cells_of, header, in_words, span, strip
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings
 from .findings import NOT_TESTED, Findings, Scaling, tally, x_values
+from .ladders import ladders
 
 _MOST_LISTED = 200
 _X_NAMES = {"n_train": "N", "G": "G"}
@@ -56,6 +57,7 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
         "<b>&le;</b>: before the first evaluation. Window: &tau;<sub>mem</sub> over &tau;<sub>rule</sub>, "
         "the range that both intervals allow; none where memorization comes first.",
         "cells": _each(findings, _cells),
+        "ladder": ladders(found, _table),
         "problems": _problems(found),
         "settings": _settings(runs),
         "footer": f"Made by twoclocks {escape(version('twoclocks'))}. Beside this page: clocks.csv, one row a "
@@ -199,8 +201,12 @@ def _claim(claim: ClaimVerdict) -> str:
 def _not_tested(findings: Sequence[Findings]) -> str:
     tested = {claim.claim for finding in findings for claim in finding.claims}
     rows = "".join(
-        _claim_row(name, "not tested", f'<p class="statement">{_statement(words)}</p><p class="note">{_text(why)}</p>')
-        for name, (words, why) in NOT_TESTED.items()
+        _claim_row(
+            name,
+            "not tested",
+            f'<p class="statement">{_statement(STATEMENTS[name])}</p><p class="note">{_text(why)}</p>',
+        )
+        for name, why in NOT_TESTED.items()
         if name not in tested
     )
     return f"<details><summary>Claims that a table of runs cannot decide</summary>{rows}</details>" if rows else ""
