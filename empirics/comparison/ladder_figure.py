@@ -61,8 +61,9 @@ def plot_ladder(ladder: pd.DataFrame, run: Run, path: str | Path) -> None:
 
 
 def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
-    """What a ladder says, in lines of at most 80 characters: each rung's loss, how far the network is at each checkpoint, and when it
-    was half way.
+    """What a ladder says, in lines of at most 80 characters.
+
+    Each rung's loss, how far the network has come at each checkpoint, and when it was half way.
 
     Args:
         ladder: from `ladder_over_training`.

@@ -63,7 +63,7 @@ N_TRAIN = {"gpt": 256, "dit": 24}
 STEPS = {"gpt": 450, "dit": 2000}
 FACTORS = {"n_train": (64, 256), "batch_size": (32, 128), "lr": (1e-3, 2e-3), "ema_halflife": (0.0, 50.0)}
 WHOLE = 12
-"""Runs of the factorial design from which on it is fitted: at one N all, at the other half of them tell every effect."""
+"""Runs of the factorial design from which on it is fitted: all at one N and half of them at the other tell all effects."""
 NAMES = {"n_train": "N", "batch_size": "batch", "lr": "learning rate", "ema_halflife": "averaging, steps"}
 FIELDS = ("batch_size", "lr", "ema_halflife", "online", "n_eval")
 FORMER = "tau_mem_chance"
@@ -95,7 +95,7 @@ def factorial(seed: int) -> list[RunConfig]:
         eval_ratio=1.3,
     )  # fmt: skip
     return [
-        replace(base, batch_size=batch, lr=rate, ema_halflife=average, n_train=n, seed=seed,
+        replace(base, batch_size=int(batch), lr=rate, ema_halflife=average, n_train=int(n), seed=seed,
                 steps=round(6 * n * (128 / batch) ** 0.5 * 1e-3 / rate) + 400)
         for n, batch, rate, average in itertools.product(*FACTORS.values())
     ]  # fmt: skip
@@ -178,10 +178,10 @@ def rate_powers(number: int, criterion: str = HEADLINE) -> pd.DataFrame:
     """
     runs = under({"runs": pd.read_parquet(results_folder("laptop", number) / "runs.parquet")}, criterion)["runs"]
     rows = []
-    for lr, cell in runs.groupby("lr"):
+    for _, cell in runs.groupby("lr"):
         rule, mem = (median_onset(cell, name) for name in ("tau_rule", "tau_mem"))
         if np.isfinite(rule) and np.isfinite(mem):
-            rows.append({"lr": float(lr), "tau_rule": rule, "tau_mem": mem, "ratio": mem / rule})
+            rows.append({"lr": float(cell["lr"].iloc[0]), "tau_rule": rule, "tau_mem": mem, "ratio": mem / rule})
     table = pd.DataFrame(rows, columns=["lr", "tau_rule", "tau_mem", "ratio"])
     powers = {}
     kept = runs[runs["lr"].isin(table["lr"])]
