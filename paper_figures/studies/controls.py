@@ -294,8 +294,8 @@ def _effects(design: pd.DataFrame) -> str:
         if term.startswith("N x") and not row[1] <= 0 <= row[2]
     ]
     text = (
-        f"Exponents that differ between levels: {'; '.join(told) or 'none'}; three for each clock are looked at, without "
-        "a correction. Two N cannot tell a power law from a start-up."
+        f"Exponents that differ between levels: {'; '.join(told) or 'none'}; three for each clock are looked at, "
+        "without a correction. Two N cannot tell a power law from a start-up."
     )
     return f"{markdown_table(['', *found], rows)}\n\n{text}"
 
