@@ -112,7 +112,8 @@ def test_snippets_fit_beside_the_menu(page):
 def stub_names(package: str) -> set[str]:
     """The public names that a package's stub exports, without the modules."""
     text = (ROOT / package / "__init__.pyi").read_text()
-    return {name for source, name in re.findall(r"^from (\S+) import \w+ as (\w+)", text, flags=re.M) if source != "."}
+    found = re.findall(r"^from (\S+) import \w+ as (\w+)", text, flags=re.M)
+    return {name for source, name in found if source != "."} - {"compare", "probes", "statistics"}
 
 
 def documented() -> list[str]:

@@ -1,0 +1,16 @@
+from .adapters import as_denoiser as as_denoiser
+from .denoisers import compare_denoisers as compare_denoisers
+from .diffusers import diffusers_denoiser as diffusers_denoiser
+from .figure import plot_comparison as plot_comparison
+from .huggingface import huggingface_next_token as huggingface_next_token
+from .masked import compare_masked as compare_masked
+from .moves import CondensationCheck as CondensationCheck
+from .moves import condensation_check as condensation_check
+from .moves import coordinate_onsets as coordinate_onsets
+from .over_training import compare_over_training as compare_over_training
+from .own_data import compare_with_data as compare_with_data
+from .own_data import read_data as read_data
+from .schedules import Schedule as Schedule
+from .splits import comparison_splits as comparison_splits
+from .splits import reference_laws as reference_laws
+from .tokens import compare_next_token as compare_next_token
