@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...empirics import Run
+from ...empirics import Run, RunConfig
 from ...empirics.probes.phases import LEARNED, Optimum, run_title
 from ...empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
 from ...empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
 from ...empirics.probes.record import read_record, run_record
 from ...empirics.statistics.resampling import percentile_interval, stratified_weights
+from ..catalogue import dissected
+from ..exhibit import Parts
 from ..presets import Preset
 from ..store import Data
 from .score_tables import QUANTIZED, compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
@@ -28,6 +30,18 @@ INTERMEDIATE = (0.3, 1.5)
 
 Estimate = tuple[float, float, float]
 """With its 95% interval."""
+
+
+def plane_exhibit(stage: str) -> Parts:
+    """`configs`, `compute` and `plot` of the figure of one stage."""
+
+    def configs(preset: Preset) -> list[RunConfig]:
+        return dissected(preset, preset.dit)
+
+    def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
+        return plane_tables(preset, runs[0], stage)
+
+    return configs, compute, lambda data: planes_figure(data, stage)
 
 
 def plane_tables(preset: Preset, run: Run, stage: str) -> dict[str, pd.DataFrame]:
@@ -154,3 +168,12 @@ def _intermediate(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _weights(n: int, n_boot: int) -> np.ndarray:
     return stratified_weights(np.zeros(n), n_boot, np.random.default_rng(0))
+
+
+def shares_answer(shares: pd.DataFrame, change: str, verdict: str) -> str:
+    """The line of a figure that judges the share drawn to a: its course, a change, the verdict."""
+    parts = [f"{percent(mean_over_planes(share_at(shares, step)))} at step {step}" for step in learned_steps(shares)]
+    return (
+        "share of the square abcd that is drawn to the training sample a, sigma 0.5 and 1 (95% interval over "
+        f"{shares['plane'].nunique()} planes; rule optimum 50%): {', '.join(parts)}; {change}n = 1 run: {verdict}"
+    )
