@@ -14,6 +14,7 @@ from ..empirics.style import figure_style, save_figure
 from .catalogue import trained
 from .exhibit import Exhibit, Name, figure_module, stem
 from .presets import Preset, preset
+from .shared.judging import mark
 from .store import check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
 
 OUTPUT = Path(__file__).parent / "output"
@@ -66,7 +67,9 @@ def draw(
     files = []
     for name in tqdm(chosen, unit="figure", disable=not progress or len(chosen) <= 1, leave=False):
         with figure_style():
-            figure = modules[name].plot(read_data(drawn_folder(scale.name, stem(name), data)))
+            tables = read_data(drawn_folder(scale.name, stem(name), data))
+            figure = modules[name].plot(tables)
+            mark(figure, tables)
             for suffix in (".png", ".pdf"):
                 save_figure(figure, out / f"{stem(name)}{suffix}", metadata=_undated(suffix))
         files.append(out / f"{stem(name)}.png")

@@ -26,6 +26,7 @@ from ..style import COLOURS
 from .answer import MOST_RUNS, answer, cells_of, header, in_words, span, strip
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings
 from .findings import NOT_TESTED, Findings, Scaling, tally, x_values
+from .ladders import ladders
 
 _MOST_LISTED = 200
 _X_NAMES = {"n_train": "N", "G": "G"}
@@ -56,6 +57,7 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
         "<b>&le;</b>: before the first evaluation. Window: &tau;<sub>mem</sub> over &tau;<sub>rule</sub>, "
         "the range that both intervals allow; none where memorization comes first.",
         "cells": _each(findings, _cells),
+        "ladder": ladders(found, _table),
         "problems": _problems(found),
         "settings": _settings(runs),
         "footer": f"Made by twoclocks {escape(version('twoclocks'))}. Beside this page: clocks.csv, one row a "

@@ -20,8 +20,22 @@ IDENTITY = ("architecture", "model", "rule", "n_train", "seed")
 """Columns that tell the runs of a figure apart, with those of the config that it varies besides."""
 
 
+OTHERS = ("tau_rule_all", "tau_mem_chance", "tau_mem_10")
+"""Other criteria of rule and copying, kept beside the clocks so that a figure can be judged by them too."""
+
+
+def judged_by_all(run: Run) -> dict[str, float]:
+    """The null of copying of a run with evaluations, and the ends of each of `OTHERS`, as columns."""
+    found = find_onsets(
+        run.metrics, run.chance, run.rule.alphabet, OTHERS, null=run.null, n_generated=run.config.n_eval
+    )
+    ends = {f"{name}_{end}": getattr(onset, end) for name, onset in found.items() for end in ("lower", "upper")}
+    return {"null": run.null, **ends}
+
+
 def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: Sequence[str] = ()) -> pd.DataFrame:
-    """One row a run: `IDENTITY`, the config's `fields`, status, last_step, chance, and the ends of each onset (steps).
+    """One row a run: `IDENTITY`, the config's `fields`, status, last_step, chance, the ends of each onset (steps), and
+    what `judged_by_all` adds.
 
     An onset lies in (lower, upper], upper = inf when censored, as in `runs_table`. A run that diverged before its
     first evaluation has (0, inf): nothing is known.
@@ -30,6 +44,7 @@ def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: S
     for run in runs:
         metrics, chance = run.metrics, run.chance
         row = {**_identity(run, fields), "status": run.status, "last_step": 0, "chance": chance}
+        row |= {f"{name}_{end}": value for name in OTHERS for end, value in (("lower", 0.0), ("upper", np.inf))}
         ends = dict.fromkeys(criteria, (0.0, np.inf))
         if len(metrics):
             row["last_step"] = int(metrics["step"].iloc[-1])
@@ -37,12 +52,14 @@ def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: S
                 metrics, chance, run.rule.alphabet, criteria, null=run.null, n_generated=run.config.n_eval
             )
             ends = {name: (onset.lower, onset.upper) for name, onset in found.items()}
+            row |= judged_by_all(run)
         for name, (lower, upper) in ends.items():
             row |= {f"{name}_lower": lower, f"{name}_upper": upper}
         rows.append(row)
     columns = [*IDENTITY, *fields, "status", "last_step", "chance"]
     columns += [f"{name}_{end}" for name in criteria for end in ("lower", "upper")]
-    return pd.DataFrame(rows, columns=columns)
+    others = ["null", *(f"{name}_{end}" for name in OTHERS for end in ("lower", "upper"))]
+    return pd.DataFrame(rows, columns=[*columns, *(name for name in others if name not in columns)])
 
 
 def curve_table(runs: Sequence[Run], metrics: Sequence[str], fields: Sequence[str] = ()) -> pd.DataFrame:
