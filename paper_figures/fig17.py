@@ -9,7 +9,7 @@ beside the exact optima of a net that knows no rule and of one that knows it.
 from __future__ import annotations
 
 from ..empirics.probes.phases import LEARNED
-from ..empirics.probes.record import read_record
+from ..empirics.probes.summary import read_summary
 from ..empirics.statistics.claims import NEGLIGIBLE_RATIO
 from .shared.score_planes import Estimate, corner_ratio, learned_steps, plane_exhibit
 from .shared.verdicts import word
@@ -23,7 +23,7 @@ configs, compute, plot = plane_exhibit("early")
 
 
 def measured(data: Data) -> str:
-    corners, run = data["corners"], read_record(data["run"])
+    corners, run = data["corners"], read_summary(data["run"])
     steps = learned_steps(corners)
     ratios = [corner_ratio(corners, LEARNED, step) for step in steps]
     agrees = differs = False
