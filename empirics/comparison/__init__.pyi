@@ -3,6 +3,8 @@ from .denoisers import compare_denoisers as compare_denoisers
 from .diffusers import diffusers_denoiser as diffusers_denoiser
 from .figure import plot_comparison as plot_comparison
 from .huggingface import huggingface_next_token as huggingface_next_token
+from .ladder import ladder_over_training as ladder_over_training
+from .ladder_figure import plot_ladder as plot_ladder
 from .masked import compare_masked as compare_masked
 from .moves import CondensationCheck as CondensationCheck
 from .moves import condensation_check as condensation_check

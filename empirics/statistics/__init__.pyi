@@ -1,6 +1,5 @@
 from .cells_text import cells_to_latex as cells_to_latex
 from .cells_text import cells_to_markdown as cells_to_markdown
-from .claims import STATEMENTS as STATEMENTS
 from .claims import ClaimVerdict as ClaimVerdict
 from .claims import claims_to_markdown as claims_to_markdown
 from .claims import evaluate_claims as evaluate_claims
