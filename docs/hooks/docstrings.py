@@ -10,17 +10,25 @@ from typing import Any
 import griffe
 
 ROOT = "twoclocks"
+SPACES = ("compare", "probes", "statistics", "theory", "empirics")
 
 
 class MarkdownDocstrings(griffe.Extension):
     """Rewrites every docstring of the package once it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        homes: dict[str, str] = {}
         public = {
             name: member
             for name, member in pkg.members.items()
             if member.is_alias and member.target_path.startswith(f"{ROOT}.")
         }
+
+        for space in SPACES:  # names that the root leaves to a namespace
+            for name, member in pkg[space].members.items():
+                if member.is_alias and name not in public:
+                    public[name] = member
+                    homes[name] = f"{ROOT}.{space}"
 
         def link(name: str) -> str | None:
             """The target of a name in backticks; None when it has no entry in the reference."""
@@ -32,7 +40,7 @@ class MarkdownDocstrings(griffe.Extension):
                 found = found.members.get(part)
                 if found is None or not found.has_docstring:
                     return None
-            return f"{ROOT}.{name}"
+            return f"{homes.get(first, ROOT)}.{name}"
 
         for item in _walk(pkg):
             if item.docstring is not None:
