@@ -21,12 +21,12 @@ class MarkdownDocstrings(griffe.Extension):
         public = {
             name: member
             for name, member in pkg.members.items()
-            if member.is_alias and member.target_path.startswith(f"{ROOT}.")
+            if member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module
         }
 
         for space in SPACES:  # names that the root leaves to a namespace
             for name, member in pkg[space].members.items():
-                if member.is_alias and name not in public:
+                if member.is_alias and name not in public and not member.is_module:
                     public[name] = member
                     homes[name] = f"{ROOT}.{space}"
 
