@@ -18,15 +18,11 @@ class MarkdownDocstrings(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         homes: dict[str, str] = {}
-        public = {
-            name: member
-            for name, member in pkg.members.items()
-            if member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module
-        }
+        public = {name: member for name, member in pkg.members.items() if _is_public(member)}
 
         for space in SPACES:  # names that the root leaves to a namespace
             for name, member in pkg[space].members.items():
-                if member.is_alias and name not in public and not member.is_module:
+                if name not in public and _is_public(member):
                     public[name] = member
                     homes[name] = f"{ROOT}.{space}"
 
@@ -45,6 +41,11 @@ class MarkdownDocstrings(griffe.Extension):
         for item in _walk(pkg):
             if item.docstring is not None:
                 item.docstring.value = to_markdown(item.docstring.value, link)
+
+
+def _is_public(member: Any) -> bool:
+    """Whether a member of a package is a name of ours that its stub exports, and no module."""
+    return bool(member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module)
 
 
 def to_markdown(text: str, link: Any = lambda name: None) -> str:
