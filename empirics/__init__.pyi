@@ -5,6 +5,7 @@ from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
+from .comparison.huggingface_masked import huggingface_masked as huggingface_masked
 from .comparison.masked import compare_masked as compare_masked
 from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
