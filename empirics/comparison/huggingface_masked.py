@@ -63,9 +63,8 @@ class MaskedLanguageModel:
             what = (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"x must hold integer symbols (B, D), got {what}")
         if int(x.min()) < 0 or int(x.max()) >= len(known):
-            raise ValueError(
-                f"symbols must lie in 0..{len(known) - 1}, the last for a masked cell, got {int(x.min())}..{int(x.max())}"
-            )
+            found = f"{int(x.min())}..{int(x.max())}"
+            raise ValueError(f"symbols must lie in 0..{len(known) - 1}, the last for a masked cell, got {found}")
         length = len(self.before) + x.shape[1] + len(self.after)
         if length > (context := _context(inner) or length):
             raise ValueError(

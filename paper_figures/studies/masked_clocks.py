@@ -3,9 +3,9 @@
     python -m twoclocks.paper_figures.studies.masked_clocks --out runs/masked-clocks
 
 MDM-nano on group parity over G, N and seeds, beside the figures' runs of DiT-nano and GPT-nano, whose tables are
-committed. Runs that have ended are kept, and the tables are written again after each, so that a call that is cut short
-leaves all that it found. Writes runs.csv, evaluations.csv and provenance.json into results/masked_clocks, and the report
-made of them, see `masked_clocks_report`; ``--report-only`` makes the report again.
+committed. Runs that have ended are kept, and the tables are written again after each, so that a call cut short leaves
+all that it found. Writes runs.csv, evaluations.csv and provenance.json into results/masked_clocks, and the report made
+of them, see `masked_clocks_report`; ``--report-only`` makes the report again.
 """
 
 from __future__ import annotations
