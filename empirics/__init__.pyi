@@ -1,6 +1,5 @@
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
-from .comparison.data_references import references as references
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
@@ -44,6 +43,9 @@ from .probes.spectra import gap_onsets as gap_onsets
 from .probes.states import StateRaster as StateRaster
 from .probes.states import state_raster as state_raster
 from .probes.states import transition_matrix as transition_matrix
+from .references import References as References
+from .references import references_of as references_of
+from .references import register_reference as register_reference
 from .report.report import write_report as write_report
 from .runs.folder import load_metrics as load_metrics
 from .runs.folder import load_runs as load_runs

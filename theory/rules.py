@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from .counts import GroupCount
@@ -27,6 +28,9 @@ MOST_CELLS = 2**20
 LONGEST_SPEC = 10_000
 """Characters of the longest spec; 900 counts take 3,500."""
 
+MOST_KEPT = 64
+"""Rules that a process keeps to give them again."""
+
 
 def rule(spec: str) -> Rule:
     """Build a rule from its spec, such as ``parity:6x6,G=3``.
@@ -35,7 +39,8 @@ def rule(spec: str) -> Rule:
         spec: ``name:grid`` or ``name:grid,KEY=VALUE``; the grid has at most 2^20 cells.
 
     Returns:
-        The rule, whose ``spec`` builds it again.
+        The rule, whose ``spec`` builds it again. It is built once a process, with all that it has found of itself:
+        the same text gives the same object, for the `MOST_KEPT` used last.
 
     Raises:
         ValueError: an unknown name or an impossible grid or option; the message names the known rules and the fault.
@@ -44,7 +49,8 @@ def rule(spec: str) -> Rule:
         raise ValueError(f"a rule is named by a text such as 'parity:6x6,G=3', got {type(spec).__name__}")
     if len(spec) > LONGEST_SPEC:
         raise ValueError(f"a rule's spec has at most {LONGEST_SPEC:,} characters, got {len(spec):,}: {spec[:40]!r}...")
-    name, colon, rest = spec.strip().partition(":")
+    spec = spec.strip()
+    name, colon, rest = spec.partition(":")
     if name not in _FAMILIES:
         known = ", ".join(own if isinstance(entry, Rule) else entry.example for own, entry in _FAMILIES.items())
         raise ValueError(
@@ -59,6 +65,12 @@ def rule(spec: str) -> Rule:
                 f"rule {_short(spec)!r}: {name!r} is one rule, of one grid; leave out {_short(':' + rest)!r}"
             )
         return family
+    return _built(family, rest, _short(spec))
+
+
+@lru_cache(MOST_KEPT)
+def _built(family: Family, rest: str, shown: str) -> Rule:
+    """The rule of a family with this grid and options; `shown` is the spec in messages."""
     grid, *pairs = rest.split(",")
     try:
         _check_size(grid)
@@ -70,7 +82,7 @@ def rule(spec: str) -> Rule:
             options[key] = value
         return family.build(grid, options)
     except ValueError as fault:
-        raise ValueError(f"rule {_short(spec)!r}: {fault} (example: {family.example})") from None
+        raise ValueError(f"rule {shown!r}: {fault} (example: {family.example})") from None
 
 
 def register_rule(name: str, family: Family | Rule) -> None:
@@ -90,6 +102,7 @@ def register_rule(name: str, family: Family | Rule) -> None:
     if not isinstance(family, Family | Rule):
         raise ValueError(f"register_rule takes a Family or a Rule, got {type(family).__name__}")
     if isinstance(family, Rule):
+        _built.cache_clear()  # it may be kept under the spec that it had
         family.spec = name
     _FAMILIES[name] = family
 

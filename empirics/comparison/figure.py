@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
 
 COORDINATE = "memorization coordinate"
 _MAP = LinearSegmentedColormap.from_list("rule to memory", [COLOURS["rule"], "#f4f4f4", COLOURS["memorization"]])
@@ -34,7 +35,13 @@ _REFERENCES = {  # label, colour, line style and marker of each reference's KL
 
 
 def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Draw a comparison over training, as PNG or PDF by the path's suffix.
+    """Write `comparison_figure` of the same table and run, as PNG or PDF by the path's suffix."""
+    with figure_style():
+        comparison_figure(table, run).savefig(path)
+
+
+def comparison_figure(table: pd.DataFrame, run: Run) -> Figure:
+    """Draw a comparison over training.
 
     For a DiT: the memorization coordinate over step and sigma, on train and held-out samples; the same as curves at
     some sigmas; and the squared displacement towards the training set against sigma, beside the condensation scale.
@@ -45,7 +52,6 @@ def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
     Args:
         table: from `compare_over_training`.
         run: the run it is of.
-        path: where to write.
 
     Raises:
         ValueError: a table of another kind of run.
@@ -75,7 +81,7 @@ def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
         c, most = run.config, table["n_samples"].max()
         title = f"{c.model}, {c.rule}, N = {c.n_train}, seed {c.seed}; at most {most} samples a split"
         figure.suptitle(title, fontsize=9)
-        figure.savefig(path)
+        return figure
 
 
 def _has_held_out(ax: Axes, table: pd.DataFrame) -> bool:

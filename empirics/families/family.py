@@ -11,16 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import Size
-from ...theory import EmpiricalLaw, Encoding, Law, Rule
+from ...theory import Encoding, Rule
 from ..config import RunConfig
 from ..data import random_stream
+from ..references import references_of
 
 BLOCK = 64
 """Steps whose batches are drawn at once; part of what a seed means."""
-
-
-SLOW = 4e6
-"""`Rule.cost` beyond which an exact optimum takes seconds a batch."""
 
 
 class Generations(NamedTuple):
@@ -49,7 +46,7 @@ class Family:
             follows one sample through training: noise added on the way is left out.
         floors: (config, rule, train, encoding) -> the loss of the exact optima: "population" and "empirical".
         passes: (config) -> passes of the network over a grid that one generation takes.
-        lower_rungs: (rule) -> laws that know less than the rule, by name, to compare with.
+        references: names of the `References` that its comparisons hold a model against, beside registered ones.
         compare: (pairs of a step and its network, laws, splits, config, encoding, progress, **options) -> a table per
             step, the comparison with the exact laws, on the same samples for all steps.
         compare_options: options of `compare` beyond those that every family has.
@@ -67,7 +64,7 @@ class Family:
     generate: Callable[..., Generations]
     floors: Callable[[RunConfig, Rule, Tensor, Any], dict[str, float]]
     passes: Callable[[RunConfig], float]
-    lower_rungs: Callable[[Rule], dict[str, Law]]
+    references: tuple[str, ...]
     compare: Callable[..., dict[int, pd.DataFrame]]
     compare_options: tuple[str, ...] = ()
 
@@ -113,5 +110,5 @@ def no_encoding(config: RunConfig, rule: Rule) -> None:
 
 def entropy_floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
     """The entropies of the rule and of the training set, in nats a cell: what a likelihood of whole grids attains."""
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}
+    laws = references_of(rule, train)
+    return {name: laws[name].entropy / rule.dim for name in ("population", "empirical")}

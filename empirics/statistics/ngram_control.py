@@ -11,12 +11,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, NGramLaw, Rule, ngram_rule_accuracy
+from ...theory import NGramLaw, Rule, ngram_rule_accuracy
 from ...theory.memorization import binomial_interval
 from ...theory.ngram import RuleAccuracy
 from ..criteria import SIGNIFICANCE
 from ..data import hash_rows, occur
 from ..onsets import check_steps, first_lasting
+from ..references import references_of
 from ..state_counts import check_counts
 
 N_SAMPLES = 4096
@@ -96,7 +97,7 @@ def _law_accuracy(rule: Rule, known: Tensor, order: int) -> RuleAccuracy:
 
 def _train_accuracy(rule: Rule, train: Tensor, known: Tensor, order: int) -> RuleAccuracy:
     """As `_law_accuracy` for the training set: exact where a closed form is known, else from samples."""
-    model = NGramLaw(EmpiricalLaw(train, rule.alphabet, rule.shape), order)
+    model = NGramLaw(references_of(rule, train)["empirical"], order)
     if (accuracy := rule.markov_accuracy(model.transitions)) is not None:
         return _among_novel(RuleAccuracy(accuracy, 0.0), model, known)
     x = model.sample(N_SAMPLES, torch.Generator().manual_seed(0))
