@@ -66,7 +66,7 @@ def write_tables(out: Path, results: Path) -> None:
     last = [float(run.metrics["loss"].iloc[-1]) for run in runs]
     table = table.assign(
         n_eval=[run.config.n_eval for run in runs],
-        null=[run.null.memorization for run in runs],
+        null=[run.null for run in runs],
         last_loss=last,
         floor_empirical=[floor["empirical"] for floor in floors],
         floor_population=[floor["population"] for floor in floors],
