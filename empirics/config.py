@@ -193,4 +193,7 @@ QUICK_MASKED = RunConfig(
     eval_first=40,
     eval_ratio=1.25,
 )
-"""Both clocks of a masked model, as of `QUICK`'s DiT."""
+"""Both clocks of a masked model, beside `QUICK`'s two."""
+
+QUICK_THREE = {**QUICK, "mdm": QUICK_MASKED}
+"""The preset quick-three: a GPT, a DiT and a masked model side by side."""
