@@ -31,6 +31,7 @@ from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions
 from .probes.dissect import dissect as dissect
+from .probes.mask_rates import loss_by_mask_rate as loss_by_mask_rate
 from .probes.nearest import hamming_over_training as hamming_over_training
 from .probes.nearest import nearest_hamming as nearest_hamming
 from .probes.planes import score_planes as score_planes
@@ -46,6 +47,7 @@ from .probes.states import transition_matrix as transition_matrix
 from .references import References as References
 from .references import references_of as references_of
 from .references import register_reference as register_reference
+from .probes.unmasking import unmasking_completions as unmasking_completions
 from .report.report import write_report as write_report
 from .runs.folder import load_metrics as load_metrics
 from .runs.folder import load_runs as load_runs
