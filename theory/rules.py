@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from .control_rules import ShuffledRule, random_subset
 from .counts import GroupCount
 from .latin import LatinSquare, Sudoku
 from .law import Rule
@@ -192,6 +193,18 @@ def _sudoku(grid: str, options: Options) -> Rule:
     return Sudoku(*parse_grid(grid))
 
 
+def _shuffled(grid: str, options: Options) -> Rule:
+    before = {key: value for key, value in options.items() if key != "seed"}
+    (seed,) = parse_options({key: value for key, value in options.items() if key == "seed"}, "seed")
+    spec = ",".join([grid, *(f"{key}={value}" for key, value in before.items())])
+    return ShuffledRule(rule(spec), parse_int("seed", seed))
+
+
+def _random(grid: str, options: Options) -> Rule:
+    M, seed = parse_options(options, "M", "seed")
+    return random_subset(parse_grid(grid), parse_int("M", M), parse_int("seed", seed))
+
+
 def _parse_side(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"the side must be an integer, such as 6, got {_short(text)!r}")
@@ -207,4 +220,6 @@ _FAMILIES: dict[str, Family | Rule] = {
     "permutation": Family(_permutation, "permutation:6"),
     "latin": Family(_latin, "latin:6"),
     "sudoku": Family(_sudoku, "sudoku:2x3"),
+    "shuffled": Family(_shuffled, "shuffled:parity:6x6,G=3,seed=1"),
+    "random": Family(_random, "random:4x6,M=65536,seed=0"),
 }

@@ -122,7 +122,7 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
         ax.clabel(lines, fmt="%g", fontsize=7)
     if place == "sigma":
         ax.set_yscale("log")
-        _plain_ticks(ax.yaxis)
+        plain_ticks(ax.yaxis)
     else:  # rows alternate, so that contours would not read
         row, column = np.nonzero(value >= 0.5)
         ax.plot(steps[column], places[row], "k.", ms=2.5)
@@ -130,7 +130,7 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
     ax.grid(False)
     what = "samples" if place == "sigma" else f"{'prefixes' if place == 'position' else 'samples'} (dots: at least 1/2)"
     ax.set_title(f"{COORDINATE}, {split} {what}", pad=16)
-    _step_axis(ax, run, steps, on_map=True)
+    step_axis(ax, run, steps, on_map=True)
     return mesh
 
 
@@ -149,7 +149,7 @@ def _curves_by_place(ax: Axes, table: pd.DataFrame, place: str, run: Run) -> Non
     ax.set_ylim(top=1.5)
     ax.set_title("train samples: solid, held-out samples: dashed", pad=16)
     ax.legend(loc="upper left", ncols=3, **_OPAQUE)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _displacement(ax: Axes, table: pd.DataFrame, scale: float | None) -> None:
@@ -165,7 +165,7 @@ def _displacement(ax: Axes, table: pd.DataFrame, scale: float | None) -> None:
     ax.set_xscale("log")
     ax.set_xlim(table["sigma"].min(), table["sigma"].max())
     ax.set_ylim(0, 1.35 * rows["signal"].max() if len(rows) else 1)
-    _plain_ticks(ax.xaxis)
+    plain_ticks(ax.xaxis)
     ax.set_xlabel("noise level sigma")
     ax.set_ylabel("squared displacement per dimension")
     ax.set_title(f"pull towards the training set, train samples, step {last}", pad=16)
@@ -180,7 +180,7 @@ def _curves_by_split(ax: Axes, table: pd.DataFrame, run: Run) -> None:
     _between(ax)
     ax.set_title("all positions where both optima are defined", pad=16)
     ax.legend(loc="upper left", **_OPAQUE)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
@@ -191,7 +191,7 @@ def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
     ax.set_yscale("log")
     ax.set_ylabel("KL(reference || learned), nats a token")
     ax.set_title(f"{split} prefixes", pad=16)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _divergences_by_rate(ax: Axes, table: pd.DataFrame) -> None:
@@ -231,7 +231,7 @@ def _between(ax: Axes) -> None:
     ax.set_ylabel(COORDINATE)
 
 
-def _step_axis(ax: Axes, run: Run, steps: np.ndarray, on_map: bool = False) -> None:
+def step_axis(ax: Axes, run: Run, steps: np.ndarray, on_map: bool = False) -> None:
     """Log steps, with both clocks of an ended run."""
     ax.set_xscale("log")
     ax.set_xlabel("training step")
@@ -260,7 +260,7 @@ def _mark_scale(ax: Axes, scale: float | None, horizontal: bool) -> None:
         ax.annotate(r"$\sigma_c(N)$", where, xycoords=coordinates, fontsize=9, **align)  # type: ignore[arg-type]
 
 
-def _plain_ticks(axis: Axis) -> None:
+def plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

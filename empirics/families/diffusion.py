@@ -92,7 +92,7 @@ def generate(
 
 def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding) -> dict[str, float]:
     """The EDM loss of both optima, the mean over the training noise of 16,384 draws."""
-    few = dataclasses.replace(config, batch_size=256)
+    few = dataclasses.replace(config, batch_size=256, online=False)
     draws = Batches(FAMILY, few, train, encoding, torch.device("cpu"))
     values = {}
     laws = references_of(rule, train)

@@ -78,13 +78,16 @@ class Batches:
         train: training symbols (N, D).
         encoding: of the family's network.
         device: where batches are wanted.
+        rule: of an online run, whose every batch is fresh.
     """
 
     def __init__(
-        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device
-    ) -> None:
-        self.family, self.config, self.encoding = family, config, encoding
-        self.data = (encoding.encode(train) if encoding else train).to(device)
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device,
+        rule: Rule | None = None,
+    ) -> None:  # fmt: skip
+        self.family, self.config, self.encoding, self.device = family, config, encoding, device
+        self.data = self._encoded(train)
+        self.population = rule if config.online else None
         self._block = -1
         self._drawn: Sequence[Any] = []
 
@@ -92,12 +95,22 @@ class Batches:
         """The batch of a step, counted from 0."""
         if step // BLOCK != self._block:
             self._block = step // BLOCK
-            self._drawn = self.family.batches(self.config, self.data, self.encoding, self._block)
+            data = self.data if self.population is None else self._encoded(self._fresh(self.population))
+            self._drawn = self.family.batches(self.config, data, self.encoding, self._block)
         return self._drawn[step % BLOCK]
+
+    def _fresh(self, population: Rule) -> Tensor:
+        stream = random_stream(self.config.seed, "fresh samples", self._block)
+        return population.sample(BLOCK * self.config.batch_size, stream)
+
+    def _encoded(self, symbols: Tensor) -> Tensor:
+        return (self.encoding.encode(symbols) if self.encoding else symbols).to(self.device)
 
 
 def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:
-    """Which training samples the steps of a block see: int64 (BLOCK, batch size), on the CPU."""
+    """Which samples the steps of a block see: int64 (BLOCK, batch size), on the CPU; an online run sees each once."""
+    if config.online and n_train == BLOCK * config.batch_size:
+        return torch.arange(n_train).view(BLOCK, config.batch_size)
     stream = random_stream(config.seed, "batches", block)
     return torch.randint(n_train, (BLOCK, config.batch_size), generator=stream)
 

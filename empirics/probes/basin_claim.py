@@ -13,7 +13,7 @@ from scipy import stats
 
 from ..onsets import Onset, detect_onset
 from ..runs.run import Run
-from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, STATEMENTS, ClaimVerdict, Verdict
 from ..statistics.resampling import percentile_interval, stratified_weights
 from ..style import COLOURS, new_figure
 from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, basins_figure, return_fractions, run_basins
@@ -22,7 +22,6 @@ from .phases import LEARNED, affordable, by_denoiser, mark_clocks, outer_legend,
 from .probe import Probe, Tables
 from .record import RULE_HALF, RunRecord, run_record
 
-STATEMENT = "basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on"
 TEST = (
     "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors; p: t-test); over "
     "tau_rule, the step at which returns of novel valid grids are half way from the cube's to the rule's optimum"
@@ -81,7 +80,7 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
     reasons = [f"no weights kept {name}" for name, found in needed.items() if not len(found)]
     reasons += [f"no {name}" for name in _LEVELS if name not in set(table["denoiser"])]
     if reasons:
-        return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, "; ".join(reasons))
+        return ClaimVerdict("C7", STATEMENTS["C7"], None, None, TEST, None, "undecided", 1, "; ".join(reasons))
 
     expansion = expansion_onset(table, n_boot, seed)
     ratios = basin_ratios(table, n_boot, seed)
@@ -104,7 +103,9 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
         "one run: intervals over anchors and noise",
     ]
     verdict = together([same_time(expansion, rule), _decide(dominance, p_value)])
-    return ClaimVerdict("C7", STATEMENT, dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes))
+    return ClaimVerdict(
+        "C7", STATEMENTS["C7"], dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes)
+    )
 
 
 def expansion_onset(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> Onset:

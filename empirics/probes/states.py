@@ -21,13 +21,11 @@ from ..data import hash_rows, occur, random_stream
 from ..families import Generations
 from ..onsets import Onset
 from ..runs.run import Run
+from ..state_counts import STATES
 from ..style import COLOURS, cell_edges
 from .phases import kept_steps, run_title
 from .probe import Probe
 from .record import RunRecord
-
-STATES = ("ambiguous", "violating", "novel_valid", "memorized")
-"""What the numbers 0..3 of a raster mean, in the order in which a sample mostly passes through them."""
 
 GridSampler = Callable[[int, torch.Generator], Generations]
 """Generates n grids; all randomness comes from the generator."""

@@ -18,7 +18,7 @@ from ..criteria import SIGNIFICANCE
 from ..data import hash_rows, occur
 from ..onsets import check_steps, first_lasting
 from ..references import references_of
-from ..state_counts import check_counts
+from ..state_counts import STATES, check_counts
 
 N_SAMPLES = 4096
 """Samples of a Markov model whose rule accuracy has no closed form."""
@@ -60,7 +60,8 @@ def ngram_control(rule: Rule, train: Tensor, counts: pd.DataFrame, orders: Seque
     known = torch.unique(train, dim=0)
     observed = check_counts(counts)
     steps = check_steps(counts["step"].to_numpy())
-    valid, novel = observed[:, 0], observed.sum(-1) - observed[:, 1]
+    valid = observed[:, STATES.index("novel_valid")]
+    novel = observed.sum(-1) - observed[:, STATES.index("memorized")]
     rows = []
     for order in orders:
         law, copier = _law_accuracy(rule, known, order), _train_accuracy(rule, train, known, order)

@@ -31,7 +31,7 @@ SEEDS = 2
 ENOUGH = 24
 """N for each unit of G from which on runs wait for tau_rule: below, it did not come in a first run (G = 2, N = 24)."""
 STEPS = 6000
-LONG_STEPS = 10_000
+LONG_STEPS = 4000
 CURVES = ("loss", "rule_accuracy", "memorization", "novel_valid")
 
 
