@@ -46,10 +46,10 @@ from .probes.spectra import gap_onsets as gap_onsets
 from .probes.states import StateRaster as StateRaster
 from .probes.states import state_raster as state_raster
 from .probes.states import transition_matrix as transition_matrix
+from .probes.unmasking import unmasking_completions as unmasking_completions
 from .references import References as References
 from .references import references_of as references_of
 from .references import register_reference as register_reference
-from .probes.unmasking import unmasking_completions as unmasking_completions
 from .report.report import write_report as write_report
 from .runs.folder import load_metrics as load_metrics
 from .runs.folder import load_runs as load_runs
