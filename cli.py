@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .empirics.interrupts import Terminated, raise_terminated
+from .empirics.time_limit import TimeOver
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except TimeOver as over:  # as was asked for: no failure
+        print("; ".join(["twoclocks: " + str(over), *getattr(over, "__notes__", [])]))
     except (KeyboardInterrupt, Terminated) as stop:
         word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         told = [f"twoclocks: {word}", str(stop), *getattr(stop, "__notes__", [])]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from .command import Command, Precision, if_interrupted
+from .command import Precision, TrainingCommand, if_interrupted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FigureCommand(Command):
+class FigureCommand(TrainingCommand):
     """Draw the figures of arXiv:2605.10019 as measured by this package, PNG and PDF."""
 
     figures: tyro.conf.Positional[tuple[str, ...]]
@@ -34,6 +34,12 @@ class FigureCommand(Command):
     """with --recompute: of the matrix products in training; by default as the preset says"""
 
     def __call__(self) -> None:
+        if self.max_time and not self.recompute:
+            raise ValueError("--max-time is for training; it needs --recompute")
+        with self.limited():
+            self._draw()
+
+    def _draw(self) -> None:
         from ..paper_figures.figures import FIGURES, draw
         from ..paper_figures.presets import preset
         from ..paper_figures.store import drawn_folder

@@ -9,11 +9,11 @@ from typing import Literal
 
 import tyro
 
-from .command import Command, if_interrupted
+from .command import TrainingCommand, if_interrupted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepCommand(Command):
+class SweepCommand(TrainingCommand):
     """Train every run of a grid.
 
     Runs that have ended are kept, interrupted ones resumed, failed ones tried again:
@@ -37,6 +37,11 @@ class SweepCommand(Command):
     """how often a run is tried again after it has failed or its worker was lost"""
 
     def __call__(self) -> None:
+        with self.limited():
+            self._sweep()
+
+    def _sweep(self) -> None:
+        from ..empirics.runs.reading import UNFINISHED
         from ..empirics.sweeps.dry_run import dry_run
         from ..empirics.sweeps.executors import open_executor
         from ..empirics.sweeps.grid import read_grid
@@ -54,6 +59,8 @@ class SweepCommand(Command):
             table = sweep(configs, self.out, executor, self.retries)
         counts = table["status"].value_counts()
         print(f"{len(table)} runs in {self.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        if (table["status"] == UNFINISHED).any():
+            print("the time is over; the same command continues the sweep")
         failed = table[table["status"] == "failed"]
         for name, error in zip(failed["name"], failed["error"], strict=True):
             print(f"failed: {name}: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from importlib import import_module
@@ -15,13 +16,16 @@ from tqdm import tqdm
 from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
 from ..empirics.hardware import resolve_device
+from ..empirics.runs.files import write_json
 from ..empirics.style import figure_style, save_figure
+from ..empirics.time_limit import TimeOver, time_ends, time_left
 from .catalogue import trained
 from .presets import Preset, preset
 from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
 
 FIGURES = tuple(range(1, 29))
 OUTPUT = Path(__file__).parent / "output"
+_PROGRESS = ".measured.json"
 
 
 class FigureModule(Protocol):
@@ -105,7 +109,10 @@ def draw(
 
 
 def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bool, folder: Path, options: str) -> None:
-    """Train every run that the figures need, each once, then compute each figure's tables and keep them in a folder."""
+    """Train every run that the figures need, each once, then compute each figure's tables and keep them in a folder.
+
+    A `time_limit` ends it between two figures; the same call goes on with the next.
+    """
     for number in modules:  # a folder that refuses the tables is found out before days of training
         check_writable(figure_folder(folder, scale.name, number), "choose another folder for the tables (--data)")
     for architecture in scale.architectures.values():
@@ -113,12 +120,27 @@ def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bo
     needed = {number: module.configs(scale) for number, module in modules.items()}
     runs = trained([config for configs in needed.values() for config in configs], scale, progress)
     keep_freed_memory()
-    for number in tqdm(modules, desc="measuring", unit="figure", disable=not progress):
+    done = _measured(scale, folder) if time_ends() is not None else []
+    for number in tqdm([n for n in modules if n not in done], desc="measuring", unit="figure", disable=not progress):
+        if time_left() <= 0:
+            raise TimeOver(f"the time is over; {len(done)} of {len(modules)} figures are measured")
         started = time.monotonic()
         own = [runs[config] for config in needed[number]]
         data = modules[number].compute(scale, own)
         command = f"twoclocks figure {number} {options} --recompute"
         write_data(figure_folder(folder, scale.name, number), data, own, time.monotonic() - started, command)
+        if time_ends() is not None:
+            done.append(number)
+            write_json(scale.runs / _PROGRESS, {"folder": str(folder.absolute()), "figures": done})
+    (scale.runs / _PROGRESS).unlink(missing_ok=True)
+
+
+def _measured(scale: Preset, folder: Path) -> list[int]:
+    """The figures whose tables an earlier call, cut short by a `time_limit`, has put into the folder."""
+    if not (scale.runs / _PROGRESS).exists():
+        return []
+    kept = json.loads((scale.runs / _PROGRESS).read_text(encoding="utf-8"))
+    return list(kept["figures"]) if kept["folder"] == str(folder.absolute()) else []
 
 
 def _undated(suffix: str) -> dict[str, None]:
