@@ -200,14 +200,14 @@ def _advance(
             step = engine.step
             bar.update()
             due = step in eval_steps
-            if (due or step % BLOCK == 0) and not engine.finite:
+            if (due or (step % BLOCK == 0 and not engine.on_gpu)) and not engine.finite:  # to look is to wait for a GPU
                 return "diverged"
             if due:
                 began = time.monotonic()
                 loss = engine.take_mean_loss()
                 stream = random_stream(config.seed, "generations", step)
                 generations = engine.family.generate(
-                    engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
+                    engine.generator, config.n_eval, stream, config, engine.batches.encoding
                 )
                 metrics = {"step": step, "loss": loss, **clocks.see(step, generations)}
                 seconds = seconds_before + time.monotonic() - started

@@ -64,14 +64,15 @@ def matched(preset: Preset) -> list[RunConfig]:
 
 
 def dissected(preset: Preset, architecture: Architecture) -> list[RunConfig]:
-    """The one run of an architecture that is looked into: many evaluations, weights kept at each."""
+    """The one run of an architecture that is looked into: many evaluations, weights kept at each, to its last step."""
     return [
         architecture.config(
             rule=f"parity:{preset.shape},G={architecture.group_size}",
             model=architecture.sizes[0],
-            n_train=architecture.reference_n,
+            n_train=architecture.dissected_n or architecture.reference_n,
             steps=architecture.dissected_steps,
             checkpoint_ratio=1.0,
+            stop_when="never",
         )
     ]
 

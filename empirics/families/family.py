@@ -87,7 +87,8 @@ class Batches:
         self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device
     ) -> None:
         self.family, self.config, self.encoding = family, config, encoding
-        self.data = (encoding.encode(train) if encoding else train).to(device)
+        self._source = encoding.encode(train) if encoding else train
+        self.data = self._source.to(device)
         self._block = -1
         self._drawn: Sequence[Any] = []
 
@@ -97,6 +98,10 @@ class Batches:
             self._block = step // BLOCK
             self._drawn = self.family.batches(self.config, self.data, self.encoding, self._block)
         return self._drawn[step % BLOCK]
+
+    def of_block(self, block: int) -> Sequence[Any]:
+        """The batches of the steps of a block, on the CPU."""
+        return self.family.batches(self.config, self._source, self.encoding, block)
 
 
 def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:

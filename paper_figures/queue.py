@@ -1,0 +1,78 @@
+"""The runs that decide most about the paper's claims, in the order in which time is given to them.
+
+    twoclocks sweep queue:paper --out runs/figures-paper --dry-run
+
+What decides most for each training step comes first. The runs are those that the figures ask for at the same preset, in
+the same folders, so that a figure finds whatever of the queue has been trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..empirics import RunConfig
+from ..empirics.sweeps.folders import rule_size
+from .catalogue import dissected, parity, scaling
+from .presets import PRESETS, Architecture, Preset, preset
+
+ONLINE_N = 2**18
+"""Training samples of the online control: no sample is seen often enough to be copied."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some runs of the queue, and what they are for."""
+
+    title: str
+    answers: str
+    """claims and figures"""
+    configs: tuple[RunConfig, ...]
+
+
+def stages(scale: Preset) -> list[Stage]:
+    """The queue of a preset; no run occurs twice."""
+    dit, gpt = scale.dit, scale.gpt
+    larger = [config for kind in (gpt, dit) for config in scaling(scale, kind) if config.model != kind.sizes[0]]
+    planned = [
+        ("GPT over N and G", "C1, C3, C4, C5", parity(scale, gpt, scale.group_sizes, gpt.n_train)),
+        ("DiT over N", "C4, C5, C6", parity(scale, dit, [dit.group_size], dit.n_train, seeds=1)),
+        ("one DiT, dissected", "C7, C8; Fig. 3, 11, 13 to 19", dissected(scale, dit)),
+        ("online control", "C4: no copying without repetition", [_online(scale, gpt), _online(scale, dit)]),
+        ("DiT over N at a large G", "C1, C3, C5", parity(scale, dit, [dit.sweep_group_size], dit.n_train, seeds=1)),
+        ("sizes", "C2", [config for config in larger if config.seed == 0]),
+        ("more seeds of the DiT", "C4, C5, C6", parity(scale, dit, [dit.group_size], dit.n_train)),
+    ]
+    known: set[RunConfig] = set()
+    queue = []
+    for title, answers, configs in planned:
+        fresh = tuple(config for config in dict.fromkeys(configs) if config not in known)
+        known.update(fresh)
+        queue.append(Stage(title, answers, fresh))
+    return queue
+
+
+def queue(scale: Preset) -> list[RunConfig]:
+    """Every run of the queue, in its order."""
+    return [config for stage in stages(scale) for config in stage.configs]
+
+
+def queue_named(name: str) -> list[RunConfig] | None:
+    """The queue that ``queue:PRESET`` names; None for another text.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    kind, colon, scale = name.partition(":")
+    if kind != "queue" or not colon:
+        return None
+    if scale not in PRESETS:
+        raise ValueError(f"no queue {name!r}; queues: {', '.join(f'queue:{known}' for known in PRESETS)}")
+    return queue(preset(scale))
+
+
+def _online(scale: Preset, kind: Architecture) -> RunConfig:
+    """As near to fresh samples at every step as a training set in memory comes; to its last step."""
+    spec = f"parity:{scale.shape},G={kind.group_size}"
+    n_train = min(ONLINE_N, rule_size(spec)[1] // 2)
+    config = kind.config(rule=spec, model=kind.sizes[0], n_train=n_train, steps=kind.min_steps)
+    return replace(config, stop_when="never")
