@@ -30,6 +30,8 @@ class FigureCommand(TrainingCommand):
     """with --recompute: folder of the training runs, shared by all figures; by default runs/figures-PRESET"""
     device: str | None = None
     """with --recompute: where to train, such as auto, cpu or cuda; by default as the preset says"""
+    per_device: int | None = None
+    """with --recompute: runs at a time on each GPU; without a GPU, one process a core as usual"""
     precision: Precision | None = None
     """with --recompute: of the matrix products in training; by default as the preset says"""
 
@@ -54,7 +56,7 @@ class FigureCommand(TrainingCommand):
         with if_interrupted(f"the figures so far are in {self.out}{runs}"):
             files = draw(
                 numbers, self.preset, self.out, self.recompute, self.runs,
-                data=self.data, device=self.device, precision=self.precision,
+                data=self.data, device=self.device, precision=self.precision, per_device=self.per_device,
             )  # fmt: skip
         for number, file in zip(numbers, files, strict=True):
             print(f"{file} (drawn from {drawn_folder(scale.name, number, self.data)})")

@@ -22,7 +22,8 @@ class SweepCommand(TrainingCommand):
     """
 
     grid: tyro.conf.Positional[str]
-    """YAML file with any of the keys preset, base, runs, grid, seeds; or the name of a preset, such as quick-gpt"""
+    """YAML file with any of the keys preset, base, runs, grid, seeds; or the name of a preset, such as quick-gpt; or
+    queue:paper, the runs that decide most about the paper's claims, in that order"""
     out: Path
     """folder of the runs, shared by all workers; several sweeps may use one"""
     executor: Literal["local", "dask", "slurm"] = "local"
@@ -31,6 +32,10 @@ class SweepCommand(TrainingCommand):
     """runs at a time: local, by default one a core; Slurm, jobs queued at a time, by default 64"""
     scheduler: str | None = None
     """address of the dask scheduler, such as tcp://10.0.0.1:8786"""
+    per_device: int | None = None
+    """runs at a time on each GPU, each on a stream of its own; without a GPU, runs are trained as usual"""
+    gpus_per_task: int = 0
+    """Slurm: GPUs of each job, which trains --per-device runs on each"""
     dry_run: bool = False
     """only list the runs, what is finished, and the expected cost from a short timing on this machine"""
     retries: int = 2
@@ -46,17 +51,21 @@ class SweepCommand(TrainingCommand):
         from ..empirics.sweeps.executors import open_executor
         from ..empirics.sweeps.grid import read_grid
         from ..empirics.sweeps.sweep import sweep
+        from ..paper_figures.queue import queue_named, stages_named
 
-        configs = read_grid(self.grid)
+        queue = queue_named(self.grid)
+        configs = read_grid(self.grid) if queue is None else queue
         if self.dry_run:
-            print(dry_run(configs, self.out, self.workers))
+            print(dry_run(configs, self.out, self.workers, stages=stages_named(self.grid)))
             return
         threads = max(config.threads for config in configs)
         with (
             if_interrupted(f"the runs so far are in {self.out}; the same command continues the sweep"),
-            open_executor(self.executor, self.workers, self.scheduler, self.out, threads) as executor,
+            open_executor(
+                self.executor, self.workers, self.scheduler, self.out, threads, self.per_device, self.gpus_per_task
+            ) as executor,
         ):
-            table = sweep(configs, self.out, executor, self.retries)
+            table = sweep(configs, self.out, executor, self.retries, in_order=queue is not None)
         counts = table["status"].value_counts()
         print(f"{len(table)} runs in {self.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
         if (table["status"] == UNFINISHED).any():

@@ -104,7 +104,8 @@ class Engine:
         self.loss_sum += loss.detach()
         if self.average is not None:
             weight = self.average_weight(self.step)
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
+            with torch.no_grad():  # else the average would keep the history of every step
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

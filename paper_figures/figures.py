@@ -64,6 +64,7 @@ def draw(
     data: Path | None = None,
     device: str | None = None,
     precision: str | None = None,
+    per_device: int | None = None,
 ) -> list[Path]:
     """Draw figures as PNG and PDF.
 
@@ -79,6 +80,7 @@ def draw(
             ``figures-data`` in the present folder, and the committed ones of what has not been computed there.
         device: where to train with `recompute`; by default as the preset says.
         precision: of the training; by default as the preset says.
+        per_device: runs that train at a time on each GPU; see `open_executor`.
 
     Returns:
         The PNG files.
@@ -90,14 +92,14 @@ def draw(
     scale = preset(preset_name).in_folder(runs).on(device, precision)
     chosen = sorted(set(numbers))
     modules = {number: figure_module(number) for number in chosen}
-    if (device or precision) and not recompute:
-        raise ValueError("device and precision are those of training; they need --recompute")
+    if (device or precision or per_device is not None) and not recompute:
+        raise ValueError("device, precision and per-device are of training; they need --recompute")
     check_writable(out, "choose another folder for the figures (--out)")
     if recompute:
         options = [f"--preset {preset_name}"]
         options += [f"--device {device}"] if device else []
         options += [f"--precision {precision}"] if precision else []
-        recompute_data(modules, scale, progress, written_data(data), " ".join(options))
+        recompute_data(modules, scale, progress, written_data(data), " ".join(options), per_device)
     files = []
     for number in tqdm(chosen, unit="figure", disable=not progress or len(chosen) == 1, leave=False):
         with figure_style():
@@ -108,7 +110,14 @@ def draw(
     return files
 
 
-def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bool, folder: Path, options: str) -> None:
+def recompute_data(
+    modules: dict[int, FigureModule],
+    scale: Preset,
+    progress: bool,
+    folder: Path,
+    options: str,
+    per_device: int | None = None,
+) -> None:
     """Train every run that the figures need, each once, then compute each figure's tables and keep them in a folder.
 
     A `time_limit` ends it between two figures; the same call goes on with the next.
@@ -118,7 +127,7 @@ def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bo
     for architecture in scale.architectures.values():
         resolve_device(architecture.base.device)
     needed = {number: module.configs(scale) for number, module in modules.items()}
-    runs = trained([config for configs in needed.values() for config in configs], scale, progress)
+    runs = trained([config for configs in needed.values() for config in configs], scale, progress, per_device)
     keep_freed_memory()
     done = _measured(scale, folder) if time_ends() is not None else []
     for number in tqdm([n for n in modules if n not in done], desc="measuring", unit="figure", disable=not progress):

@@ -36,7 +36,11 @@ def stages(scale: Preset) -> list[Stage]:
     planned = [
         ("GPT over N and G", "C1, C3, C4, C5", parity(scale, gpt, scale.group_sizes, gpt.n_train)),
         ("DiT over N", "C4, C5, C6", parity(scale, dit, [dit.group_size], dit.n_train, seeds=1)),
-        ("one DiT, dissected", "C7, C8; Fig. 3, 11, 13 to 19", dissected(scale, dit)),
+        (
+            "one DiT and one GPT, dissected",
+            "C7, C8; Fig. 3, 11, 13 to 20",
+            [*dissected(scale, dit), *dissected(scale, gpt)],
+        ),
         ("online control", "C4: no copying without repetition", [_online(scale, gpt), _online(scale, dit)]),
         ("DiT over N at a large G", "C1, C3, C5", parity(scale, dit, [dit.sweep_group_size], dit.n_train, seeds=1)),
         ("sizes", "C2", [config for config in larger if config.seed == 0]),
@@ -56,18 +60,24 @@ def queue(scale: Preset) -> list[RunConfig]:
     return [config for stage in stages(scale) for config in stage.configs]
 
 
-def queue_named(name: str) -> list[RunConfig] | None:
-    """The queue that ``queue:PRESET`` names; None for another text.
+def stages_named(name: str) -> dict[str, tuple[RunConfig, ...]]:
+    """The stages of the queue that ``queue:PRESET`` names, by title; none for another text.
 
     Raises:
         ValueError: an unknown preset.
     """
     kind, colon, scale = name.partition(":")
     if kind != "queue" or not colon:
-        return None
+        return {}
     if scale not in PRESETS:
         raise ValueError(f"no queue {name!r}; queues: {', '.join(f'queue:{known}' for known in PRESETS)}")
-    return queue(preset(scale))
+    return {f"{stage.title} ({stage.answers})": stage.configs for stage in stages(preset(scale))}
+
+
+def queue_named(name: str) -> list[RunConfig] | None:
+    """All runs of the queue that ``queue:PRESET`` names, in order; None for another text. Raises as `stages_named`."""
+    named = stages_named(name)
+    return [config for configs in named.values() for config in configs] or None
 
 
 def _online(scale: Preset, kind: Architecture) -> RunConfig:

@@ -24,6 +24,10 @@ from .folders import rule_size
 
 Clock = Callable[[], float]
 
+GPU_RATE = 1.2e14
+"""Operations a second, as `expected_cost` counts them, that training is meant to reach on an H100: 800 steps of
+DiT-mini with a batch of 256 grids 6x6. An aim, until `tests/gpu/speed.py` has been run on one."""
+
 
 def expected_cost(config: RunConfig, step: int | None = None) -> float:
     """Floating-point operations of a run up to a step, by default the last: enough to tell long runs from short.

@@ -57,8 +57,8 @@ def light_run(run: Run, state: bool = False) -> Members:
 
 
 def unpack_runs(members: Members, folder: Path) -> list[str]:
-    """Lay out light runs in a folder; a run that is there already, as far or further, stays as it is; one that is not so
-    far is moved to the folder's quarantine.
+    """Lay out light runs in a folder; a run that is there already, as far or further, stays as it is; one that is
+    behind is moved to the folder's quarantine.
 
     Returns:
         The names of the runs that were brought.

@@ -68,6 +68,7 @@ def sweep(
     progress: bool = True,
     workers: int | None = None,
     tensorboard: bool = False,
+    in_order: bool = False,
 ) -> pd.DataFrame:
     """Train every run into a folder of its own under `out`, the longest first, one process a run.
 
@@ -88,6 +89,7 @@ def sweep(
         progress: show a bar with the time left, weighted by cost, and a line for each event.
         workers: processes at a time without an executor; by default one a core.
         tensorboard: see `train`.
+        in_order: take the runs in the order given, as within a `time_limit`.
 
     Returns:
         One row a run, in the order given: name; status: finished, stopped, diverged, failed or, once a `time_limit` is
@@ -103,7 +105,7 @@ def sweep(
         raise ValueError(f"retries must be 0 or more, got {retries}")
     jobs = list_jobs(configs, out)
     todo = [job for job in jobs if not job.ended]
-    if time_ends() is None:
+    if time_ends() is None and not in_order:
         todo.sort(key=lambda job: job.cost, reverse=True)
     if todo and executor is None:
         threads = max(job.config.threads for job in todo)

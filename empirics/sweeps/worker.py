@@ -6,10 +6,12 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
+from ..hardware import resolve_device
 from ..plugins import load_installed_plugins, load_plugins
 from ..runs.files import write_atomically
 from ..runs.foreign_files import DamagedFile, own_folder
@@ -19,7 +21,7 @@ from ..time_limit import limited_until, time_left
 from ..training import train
 from .folders import ENDED, condition, quarantine
 
-_ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
+_ONE_A_PROCESS = threading.Lock()  # torch's number of threads belongs to the process, and matters to bits on a CPU
 
 
 def train_run(
@@ -51,13 +53,20 @@ def train_run(
     except ValueError as fault:  # as where a worker does not see the file
         return {"status": "failed", "error": " ".join(str(fault).split()), "again": False, "notes": []}
     config, path = RunConfig.from_dict(values), Path(folder)
-    with _ONE_A_PROCESS, limited_until(until):
+    with nullcontext() if _shares_a_gpu(config) else _ONE_A_PROCESS, limited_until(until):
         if time_left() <= 0:
             return {"status": UNFINISHED, "error": "", "again": True, "notes": []}
         try:
             return _train(config, path, tensorboard)
         except FolderInUse:
             return {"status": "busy", "error": "", "again": True, "notes": []}
+
+
+def _shares_a_gpu(config: RunConfig) -> bool:
+    try:
+        return resolve_device(config.device).startswith("cuda")
+    except ValueError:  # `train` refuses it
+        return False
 
 
 def write_error(folder: Path, text: str) -> None:

@@ -45,6 +45,14 @@ def test_the_static_step_gives_the_bits_of_the_plain_step(model, options):
     assert static.take_mean_loss() == plain.take_mean_loss() > 0
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_the_average_keeps_no_history(static):
+    trained = engine("gpt-nano", static, ema_halflife=5.0)
+    for _ in range(3):
+        trained.advance()
+    assert not any(p.requires_grad or p.grad_fn for p in trained.average.parameters())
+
+
 def test_a_static_step_resumes_within_a_block():
     whole, cut = engine("gpt-nano", True), engine("gpt-nano", True)
     for _ in range(80):
