@@ -46,9 +46,9 @@ def _run(arguments: list[str]) -> None:
     print_anywhere(sys.stdout, sys.stderr)
     os.environ["MPLBACKEND"] = "agg"  # every figure is a file: what a display would need is of no concern
     if arguments == ["--version"]:
-        from importlib.metadata import version
+        from .empirics.versions import own_version
 
-        print(f"twoclocks {version('twoclocks')}")
+        print(f"twoclocks {own_version()}")
         return
     from .commands.parsing import parse
     from .empirics.plugins import load_installed_plugins, load_plugins

@@ -90,7 +90,7 @@ def measured_from_weights(scale: Preset) -> dict[int, list[RunConfig]]:
 
 
 def measure_with_weights(scale: Preset, data: Path) -> None:
-    """Measure the figures of dissected runs that have ended here, each unless it is measured already or time is over."""
+    """Measure the figures of dissected runs that have ended here, but for those measured already, as time allows."""
     for number, configs in measured_from_weights(scale).items():
         folder = figure_folder(data, scale.name, number)
         if any(folder.glob("*.parquet")) or time_left() <= 0:
@@ -162,7 +162,7 @@ def _whole(folder: Path) -> Run | None:
 
 @contextmanager
 def executor_for(device: str, per_device: int, workers: int | None) -> Iterator[Executor]:
-    """Streams of the GPUs where the runs are to be trained on one; else processes, or this one for one run at a time."""
+    """Streams of the GPUs where runs are trained on one; else processes, or this process for one run at a time."""
     at_once = workers or cores()
     if resolve_device(device).startswith("cuda"):
         with open_executor(per_device=per_device) as executor:

@@ -1,7 +1,7 @@
 """Runs that are too many and too large to commit, as what is committed of them: light runs, and two tables to read.
 
-``runs-N.zip`` holds the light runs (`empirics/sweeps/light.py`): laid out in a folder of runs they are ended runs, which
-no sweep trains again and which figures and reports read. ``runs.csv`` has a row for each of them, with its clocks and
+``runs-N.zip`` holds the light runs (`empirics/sweeps/light.py`): laid out in a folder they are ended runs, which no
+sweep trains again and which figures and reports read. ``runs.csv`` has a row for each of them, with its clocks and
 where it was trained, and ``evaluations.csv`` a row for each evaluation: what it generated, counted.
 """
 

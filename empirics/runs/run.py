@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
 from ..placement import place_network
 from ..state_counts import state_counts
+from ..versions import own_version
 from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
 from .evaluations import Evaluations, evaluation_line
 from .files import (
@@ -465,12 +465,13 @@ def onset_as_json(onset: Onset) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """Versions that a result may depend on."""
     return {
-        "twoclocks": version("twoclocks"),
+        "twoclocks": own_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 

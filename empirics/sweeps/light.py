@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -64,7 +65,7 @@ def unpack_runs(members: Members, folder: Path) -> list[str]:
         The names of the runs that were brought.
 
     Raises:
-        DamagedFile: a run's files do not hold together.
+        DamagedFile: a run's files do not hold together; nothing of it stays.
         FolderInUse: the run is being trained here.
     """
     runs: dict[str, dict[str, bytes]] = {}
@@ -72,7 +73,17 @@ def unpack_runs(members: Members, folder: Path) -> list[str]:
         if name.startswith("runs/"):
             _, run, file = name.split("/")
             runs.setdefault(run, {})[file] = content
-    return [name for name, files in runs.items() if _lay_out(folder / name, files)]
+    brought = []
+    for name, files in runs.items():
+        fresh = not (folder / name).exists()
+        try:
+            if _lay_out(folder / name, files):
+                brought.append(name)
+        except DamagedFile:
+            if fresh:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            raise
+    return brought
 
 
 def write_archives(folder: Path, members: Members, name: str = "results", most: int = 8, largest: int = LARGEST) -> int:
