@@ -37,7 +37,7 @@ def stages(scale: Preset) -> list[Stage]:
         ("GPT over N and G", "C1, C3, C4, C5", parity(scale, gpt, scale.group_sizes, gpt.n_train)),
         ("DiT over N", "C4, C5, C6", parity(scale, dit, [dit.group_size], dit.n_train, seeds=1)),
         (
-            "one DiT and one GPT, dissected",
+            "a DiT and a GPT, dissected",
             "C7, C8; Fig. 3, 11, 13 to 20",
             [*dissected(scale, dit), *dissected(scale, gpt)],
         ),
