@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from .command import Precision, TrainingCommand, if_interrupted
+
+if TYPE_CHECKING:
+    from ..paper_figures.presets import Preset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,9 @@ class FigureCommand(TrainingCommand):
     mine.yaml with {start: laptop, seeds: 5, gpt: {n_train: [128, 256, 512]}}"""
     recompute: bool = False
     """train what is missing and measure again, in place of drawing the tables that are there"""
+    existing: bool = False
+    """measure again from the runs that have ended so far, such as those of `merge`; train nothing, and leave out figures
+    for which there are too few"""
     out: Path = Path("figures")
     """folder for the figures"""
     data: Path | None = None
@@ -41,6 +48,21 @@ class FigureCommand(TrainingCommand):
         with self.limited():
             self._draw()
 
+    def _measure(self, numbers: list[int], scale: Preset) -> list[int]:
+        """Measure from the runs that there are; the figures that have tables."""
+        from ..paper_figures.figures import figure_module, measure_existing
+        from ..paper_figures.store import drawn_folder, written_data
+
+        if self.recompute:
+            raise ValueError("--existing trains nothing, --recompute what is missing; give one of them")
+        modules = {number: figure_module(number) for number in numbers}
+        for number, said in measure_existing(modules, scale, written_data(self.data)).items():
+            print(f"figure {number}: {said}")
+        drawn = [n for n in numbers if any(drawn_folder(scale.name, n, self.data).glob("*.parquet"))]
+        if not drawn:
+            raise ValueError(f"no figure can be measured from the runs in {scale.runs}")
+        return drawn
+
     def _draw(self) -> None:
         from ..paper_figures.figures import FIGURES, draw
         from ..paper_figures.presets import preset
@@ -52,6 +74,8 @@ class FigureCommand(TrainingCommand):
             raise ValueError(f"a figure is a number from 1 to {FIGURES[-1]}, or all; got {bad[0]!r}")
         numbers = sorted(FIGURES if "all" in self.figures else {int(text) for text in self.figures})
         scale = preset(self.preset).in_folder(self.runs)
+        if self.existing:
+            numbers = self._measure(numbers, scale)
         runs = f", runs so far in {scale.runs}; the same command continues" if self.recompute else ""
         with if_interrupted(f"the figures so far are in {self.out}{runs}"):
             files = draw(

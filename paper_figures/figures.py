@@ -21,7 +21,16 @@ from ..empirics.style import figure_style, save_figure
 from ..empirics.time_limit import TimeOver, time_ends, time_left
 from .catalogue import trained
 from .presets import Preset, preset
-from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
+from .store import (
+    Data,
+    check_writable,
+    drawn_folder,
+    existing_runs,
+    figure_folder,
+    read_data,
+    write_data,
+    written_data,
+)
 
 FIGURES = tuple(range(1, 29))
 OUTPUT = Path(__file__).parent / "output"
@@ -142,6 +151,39 @@ def recompute_data(
             done.append(number)
             write_json(scale.runs / _PROGRESS, {"folder": str(folder.absolute()), "figures": done})
     (scale.runs / _PROGRESS).unlink(missing_ok=True)
+
+
+def measure_existing(modules: dict[int, FigureModule], scale: Preset, folder: Path) -> dict[int, str]:
+    """Compute each figure's tables from those of its runs that have ended in the preset's folder; nothing is trained.
+
+    How many runs are missing is recorded with the tables. Figures for which there is too little keep no tables of this
+    preset, so that what has not been run stays visibly empty.
+
+    Args:
+        modules: figures by number.
+        scale: the preset, with its folder of runs.
+        folder: of the tables.
+
+    Returns:
+        For each figure how many of its runs there are, or why it has no tables.
+    """
+    said = {}
+    for number, module in modules.items():
+        needed = list(dict.fromkeys(module.configs(scale)))
+        found = existing_runs(needed, scale.runs)
+        said[number] = f"{len(found)} of {len(needed)} runs"
+        if not found:
+            continue
+        own, started = [found[config] for config in needed if config in found], time.monotonic()
+        try:
+            data = module.compute(scale, own)
+        except (ValueError, LookupError, ZeroDivisionError) as fault:  # figures are written for all of their runs
+            said[number] += f", too few ({type(fault).__name__}: {' '.join(str(fault).split())[:100]})"
+            continue
+        command = f"twoclocks figure {number} --preset {scale.name} --existing"
+        place = figure_folder(folder, scale.name, number)
+        write_data(place, data, own, time.monotonic() - started, command, missing_runs=len(needed) - len(own))
+    return said
 
 
 def _measured(scale: Preset, folder: Path) -> list[int]:

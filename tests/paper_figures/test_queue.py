@@ -11,15 +11,17 @@ import pytest
 import twoclocks as tc
 from twoclocks.cli import main
 from twoclocks.empirics.sweeps.folders import run_name
-from twoclocks.empirics.sweeps.light import read_archives
+from twoclocks.empirics.sweeps.light import light_run, read_archives, unpack_runs
 from twoclocks.empirics.sweeps.side_by_side import SideBySide
 from twoclocks.empirics.time_limit import time_limit
 from twoclocks.paper_figures import call
 from twoclocks.paper_figures.call import needs_weights, pack, work
 from twoclocks.paper_figures.catalogue import dissected, parity
 from twoclocks.paper_figures.committed import collect, read_tables, run_names
+from twoclocks.paper_figures.figures import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.queue import queue, queue_named, stages
+from twoclocks.paper_figures.store import existing_runs, read_provenance
 from twoclocks.paper_figures.studies import paper_scale
 
 ROOT = Path(__file__).parents[2]
@@ -155,8 +157,8 @@ def test_merging_brings_runs_into_folder_and_tables(tmp_path, two_runs, capsys):
     assert tc.sweep(two_runs, there, progress=False)["attempts"].tolist() == [0, 0]
     with pytest.raises(SystemExit):
         main(["merge", str(tmp_path / "nothing")])
+    tc.train(replace(two_runs[0], seed=7), there / "renamed", progress=False)
     with pytest.raises(ValueError, match="another configuration"):
-        tc.train(replace(two_runs[0], seed=7), there / "renamed", progress=False)
         collect(there, results)
 
 
@@ -212,3 +214,28 @@ def test_make_gpu_on_a_cpu_in_calls_of_a_minute(tmp_path):
     ]
     assert figures[0] == figures[1]
     assert len({name.split("/")[2] for name in figures[0]}) >= 9
+
+
+def test_figures_are_measured_from_the_runs_that_there_are(tmp_path, capsys):
+    """Fig. 8 asks for runs over N and G; two of them are there, one light."""
+    scale = preset("smoke").in_folder(tmp_path / "runs")
+    needed = figure_module(8).configs(scale)
+    for config in needed[:2]:
+        tc.train(config, scale.runs / run_name(config), progress=False)
+    run = tc.load_run(scale.runs / run_name(needed[0]))
+    unpack_runs(light_run(run), tmp_path / "light")
+    unpack_runs(light_run(tc.load_run(scale.runs / run_name(needed[1]))), tmp_path / "light")
+    assert list(existing_runs(needed, tmp_path / "light")) == needed[:2]
+    one = dissected(scale, scale.gpt)[0]
+    tc.train(one, scale.runs / run_name(one), progress=False)
+    unpack_runs(light_run(tc.load_run(scale.runs / run_name(one))), tmp_path / "light")
+    assert list(existing_runs([one], scale.runs)) == [one]
+    assert not existing_runs([one], tmp_path / "light")  # its weights are not there
+    options = ["--preset", "smoke", "--runs", str(tmp_path / "light"), "--data", str(tmp_path / "data")]
+    main(["figure", "8", "20", *options, "--existing", "--out", str(tmp_path / "figures")])
+    said = capsys.readouterr().out
+    assert f"figure 8: 2 of {len(set(needed))} runs" in said
+    assert "figure 20: 0 of 1 runs" in said
+    assert (tmp_path / "figures" / "fig08.png").exists()
+    assert not (tmp_path / "figures" / "fig20.png").exists()
+    assert read_provenance(tmp_path / "data" / "smoke" / "fig08")["missing_runs"] == len(set(needed)) - 2
