@@ -26,8 +26,8 @@ class FigureCommand(TrainingCommand):
     recompute: bool = False
     """train what is missing and measure again, in place of drawing the tables that are there"""
     existing: bool = False
-    """measure again from the runs that have ended so far, such as those of `merge`; train nothing, and leave out figures
-    for which there are too few"""
+    """measure again from the runs that have ended so far, such as those of `merge`; train nothing, and leave out
+    figures for which there are too few"""
     out: Path = Path("figures")
     """folder for the figures"""
     data: Path | None = None
