@@ -28,7 +28,7 @@ from ..empirics.sweeps.executors import cores, open_executor
 from ..empirics.sweeps.folders import run_name
 from ..empirics.sweeps.light import LARGEST, Members, light_run, read_archives, unpack_runs, write_archives
 from ..empirics.sweeps.side_by_side import SideBySide
-from ..empirics.time_limit import parse_duration, time_left, time_limit
+from ..empirics.time_limit import limited_until, parse_duration, time_left, time_limit
 from .committed import bring, counted_evaluations, run_row, write_figures
 from .figures import FIGURES, figure_module
 from .presets import Preset, preset
@@ -63,8 +63,8 @@ def work(
     kept = [k for k, config in enumerate(configs) if needs_weights(config)]
     first = configs[: max(kept, default=-1) + 1]
     notes = []
-    reserve = min(LONGEST_PACKING, PACKING * time_left()) if time_left() < float("inf") else 0.0
-    with time_limit(time_left() - reserve if reserve else None):
+    limited = time_left() < float("inf")
+    with time_limit(time_left() - min(LONGEST_PACKING, PACKING * max(0.0, time_left())) if limited else None):
         for part in (first, configs):
             if part and time_left() > 0:
                 table = sweep(part, scale.runs, executor, progress=progress, in_order=True)
@@ -184,11 +184,16 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--per-device", type=int, default=4, help="runs at a time on a GPU")
     options.add_argument("--workers", type=int, help="runs at a time on CPUs; by default one a core")
     options.add_argument("--max-time", type=parse_duration, help="such as 480 (seconds), 8m or 1h30m")
+    options.add_argument("--until", type=float, help="the same, as a moment in seconds since 1970")
     asked = options.parse_args(arguments)
     scale = preset(asked.preset).in_folder(asked.runs)
     if resolve_device("auto") != resolve_device(asked.device):
         scale = scale.on(asked.device, None)
-    with time_limit(asked.max_time), executor_for(asked.device, asked.per_device, asked.workers) as executor:
+    with (
+        time_limit(asked.max_time),
+        limited_until(asked.until),
+        executor_for(asked.device, asked.per_device, asked.workers) as executor,
+    ):
         print(work(scale, asked.out, executor, committed=scale.name == "paper"))
 
 
