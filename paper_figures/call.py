@@ -30,7 +30,7 @@ from ..empirics.sweeps.light import LARGEST, Members, light_run, read_archives, 
 from ..empirics.sweeps.side_by_side import SideBySide
 from ..empirics.time_limit import limited_until, parse_duration, time_left, time_limit
 from .committed import bring, counted_evaluations, run_row, write_figures
-from .figures import FIGURES, figure_module
+from .exhibit import FIGURES, figure_module, stem
 from .presets import Preset, preset
 from .queue import queue
 from .store import figure_folder, write_data
@@ -92,7 +92,7 @@ def measured_from_weights(scale: Preset) -> dict[int, list[RunConfig]]:
 def measure_with_weights(scale: Preset, data: Path) -> None:
     """Measure the figures of dissected runs that have ended here, but for those measured already, as time allows."""
     for number, configs in measured_from_weights(scale).items():
-        folder = figure_folder(data, scale.name, number)
+        folder = figure_folder(data, scale.name, stem(number))
         if any(folder.glob("*.parquet")) or time_left() <= 0:
             continue
         runs = [_whole(scale.runs / run_name(config)) for config in configs]
@@ -130,7 +130,7 @@ def pack(scale: Preset, out: Path, data: Path, known: set[str], most: int = ARCH
             under_way.append(run)
             continue
         wanted = [n for n, configs in figures.items() if config in configs]
-        if all(any(figure_folder(data, scale.name, n).glob("*.parquet")) for n in wanted):
+        if all(any(figure_folder(data, scale.name, stem(n)).glob("*.parquet")) for n in wanted):
             ended.append(run)
             members |= light_run(run)
     used = sum(map(len, members.values()))

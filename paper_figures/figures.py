@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
-import pandas as pd
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
 from ..empirics.hardware import resolve_device
 from ..empirics.runs.files import write_json
 from ..empirics.style import figure_style, save_figure
 from ..empirics.time_limit import TimeOver, time_ends, time_left
 from .catalogue import trained
+from .exhibit import Exhibit, Name, figure_module, stem
 from .presets import Preset, preset
+from .shared.judging import mark
 from .store import (
-    Data,
     check_writable,
     drawn_folder,
     existing_runs,
@@ -32,39 +28,12 @@ from .store import (
     written_data,
 )
 
-FIGURES = tuple(range(1, 29))
 OUTPUT = Path(__file__).parent / "output"
 _PROGRESS = ".measured.json"
 
 
-class FigureModule(Protocol):
-    """What each of fig01 .. fig28 offers."""
-
-    PAPER: str
-    """what the paper's figure claims, in one line"""
-
-    def configs(self, preset: Preset) -> list[RunConfig]:
-        """The training runs that the figure needs; other figures may share them."""
-
-    def compute(self, preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-        """The figure's tables, from its runs in the order of `configs`."""
-
-    def plot(self, data: Data) -> Figure:
-        """The figure, from its tables."""
-
-    def measured(self, data: Data) -> str:
-        """What ours shows: numbers with intervals and runs, and whether it agrees, in one line."""
-
-
-def figure_module(number: int) -> FigureModule:
-    """The module of a figure; ValueError for a number that the paper does not have."""
-    if number not in FIGURES:
-        raise ValueError(f"the paper has figures 1 to {FIGURES[-1]}, not {number}")
-    return cast(FigureModule, import_module(f".fig{number:02d}", __package__))
-
-
 def draw(
-    numbers: Iterable[int],
+    names: Iterable[Name],
     preset_name: str = "laptop",
     out: Path = OUTPUT,
     recompute: bool = False,
@@ -78,7 +47,7 @@ def draw(
     """Draw figures as PNG and PDF.
 
     Args:
-        numbers: of the figures, 1 to 28.
+        names: of the figures, 1 to 28, and those that `register_exhibit` has added.
         preset_name: the scale: smoke, laptop or paper; one that a plugin registered; or a YAML file, see `read_preset`.
         out: folder for the figures.
         recompute: train what is missing and measure again, and keep the tables as the preset's data; otherwise the
@@ -99,8 +68,8 @@ def draw(
             before anything is trained.
     """
     scale = preset(preset_name).in_folder(runs).on(device, precision)
-    chosen = sorted(set(numbers))
-    modules = {number: figure_module(number) for number in chosen}
+    chosen = sorted(set(names), key=lambda name: (isinstance(name, str), name))
+    modules = {name: figure_module(name) for name in chosen}
     if (device or precision or per_device is not None) and not recompute:
         raise ValueError("device, precision and per-device are of training; they need --recompute")
     check_writable(out, "choose another folder for the figures (--out)")
@@ -110,17 +79,19 @@ def draw(
         options += [f"--precision {precision}"] if precision else []
         recompute_data(modules, scale, progress, written_data(data), " ".join(options), per_device)
     files = []
-    for number in tqdm(chosen, unit="figure", disable=not progress or len(chosen) == 1, leave=False):
+    for name in tqdm(chosen, unit="figure", disable=not progress or len(chosen) <= 1, leave=False):
         with figure_style():
-            figure = modules[number].plot(read_data(drawn_folder(scale.name, number, data)))
+            tables = read_data(drawn_folder(scale.name, stem(name), data))
+            figure = modules[name].plot(tables)
+            mark(figure, tables)
             for suffix in (".png", ".pdf"):
-                save_figure(figure, out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
-        files.append(out / f"fig{number:02d}.png")
+                save_figure(figure, out / f"{stem(name)}{suffix}", metadata=_undated(suffix))
+        files.append(out / f"{stem(name)}.png")
     return files
 
 
 def recompute_data(
-    modules: dict[int, FigureModule],
+    modules: dict[Name, Exhibit],
     scale: Preset,
     progress: bool,
     folder: Path,
@@ -131,36 +102,36 @@ def recompute_data(
 
     A `time_limit` ends it between two figures; the same call goes on with the next.
     """
-    for number in modules:  # a folder that refuses the tables is found out before days of training
-        check_writable(figure_folder(folder, scale.name, number), "choose another folder for the tables (--data)")
+    for name in modules:  # a folder that refuses the tables is found out before days of training
+        check_writable(figure_folder(folder, scale.name, stem(name)), "choose another folder for the tables (--data)")
     for architecture in scale.architectures.values():
         resolve_device(architecture.base.device)
-    needed = {number: module.configs(scale) for number, module in modules.items()}
+    needed = {name: module.configs(scale) for name, module in modules.items()}
     runs = trained([config for configs in needed.values() for config in configs], scale, progress, per_device)
     keep_freed_memory()
     done = _measured(scale, folder) if time_ends() is not None else []
-    for number in tqdm([n for n in modules if n not in done], desc="measuring", unit="figure", disable=not progress):
+    for name in tqdm([n for n in modules if n not in done], desc="measuring", unit="figure", disable=not progress):
         if time_left() <= 0:
             raise TimeOver(f"the time is over; {len(done)} of {len(modules)} figures are measured")
         started = time.monotonic()
-        own = [runs[config] for config in needed[number]]
-        data = modules[number].compute(scale, own)
-        command = f"twoclocks figure {number} {options} --recompute"
-        write_data(figure_folder(folder, scale.name, number), data, own, time.monotonic() - started, command)
+        own = [runs[config] for config in needed[name]]
+        data = modules[name].compute(scale, own)
+        command = f"twoclocks figure {name} {options} --recompute"
+        write_data(figure_folder(folder, scale.name, stem(name)), data, own, time.monotonic() - started, command)
         if time_ends() is not None:
-            done.append(number)
+            done.append(name)
             write_json(scale.runs / _PROGRESS, {"folder": str(folder.absolute()), "figures": done})
     (scale.runs / _PROGRESS).unlink(missing_ok=True)
 
 
-def measure_existing(modules: dict[int, FigureModule], scale: Preset, folder: Path) -> dict[int, str]:
+def measure_existing(modules: dict[Name, Exhibit], scale: Preset, folder: Path) -> dict[Name, str]:
     """Compute each figure's tables from those of its runs that have ended in the preset's folder; nothing is trained.
 
     How many runs are missing is recorded with the tables. Figures for which there is too little keep no tables of this
     preset, so that what has not been run stays visibly empty.
 
     Args:
-        modules: figures by number.
+        modules: figures by number or name.
         scale: the preset, with its folder of runs.
         folder: of the tables.
 
@@ -168,25 +139,25 @@ def measure_existing(modules: dict[int, FigureModule], scale: Preset, folder: Pa
         For each figure how many of its runs there are, or why it has no tables.
     """
     said = {}
-    for number, module in modules.items():
+    for name, module in modules.items():
         needed = list(dict.fromkeys(module.configs(scale)))
         found = existing_runs(needed, scale.runs)
-        said[number] = f"{len(found)} of {len(needed)} runs"
+        said[name] = f"{len(found)} of {len(needed)} runs"
         if not found:
             continue
         own, started = [found[config] for config in needed if config in found], time.monotonic()
         try:
             data = module.compute(scale, own)
         except (ValueError, LookupError, ZeroDivisionError) as fault:  # figures are written for all of their runs
-            said[number] += f", too few ({type(fault).__name__}: {' '.join(str(fault).split())[:100]})"
+            said[name] += f", too few ({type(fault).__name__}: {' '.join(str(fault).split())[:100]})"
             continue
-        command = f"twoclocks figure {number} --preset {scale.name} --existing"
-        place = figure_folder(folder, scale.name, number)
+        command = f"twoclocks figure {name} --preset {scale.name} --existing"
+        place = figure_folder(folder, scale.name, stem(name))
         write_data(place, data, own, time.monotonic() - started, command, missing_runs=len(needed) - len(own))
     return said
 
 
-def _measured(scale: Preset, folder: Path) -> list[int]:
+def _measured(scale: Preset, folder: Path) -> list[Name]:
     """The figures whose tables an earlier call, cut short by a `time_limit`, has put into the folder."""
     if not (scale.runs / _PROGRESS).exists():
         return []

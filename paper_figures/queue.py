@@ -11,12 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..empirics import RunConfig
-from ..empirics.sweeps.folders import rule_size
 from .catalogue import dissected, parity, scaling
 from .presets import PRESETS, Architecture, Preset, preset
-
-ONLINE_N = 2**18
-"""Training samples of the online control: no sample is seen often enough to be copied."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,7 @@ def queue_named(name: str) -> list[RunConfig] | None:
 
 
 def _online(scale: Preset, kind: Architecture) -> RunConfig:
-    """As near to fresh samples at every step as a training set in memory comes; to its last step."""
+    """Fresh samples at every step, which cannot be copied, to its last step; the training set is only compared with."""
     spec = f"parity:{scale.shape},G={kind.group_size}"
-    n_train = min(ONLINE_N, rule_size(spec)[1] // 2)
-    config = kind.config(rule=spec, model=kind.sizes[0], n_train=n_train, steps=kind.min_steps)
-    return replace(config, stop_when="never")
+    config = kind.config(rule=spec, model=kind.sizes[0], n_train=min(kind.n_train), steps=kind.min_steps)
+    return replace(config, online=True, stop_when="never")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 
 from torch import nn
 
 from ...models.layers import SIZES
 from ...theory import Encoding, Rule
+from ..discovery import offered
 from .family import Batches, Family, Generations
 
 __all__ = ["Batches", "Family", "Generations", "build_model", "families", "family", "register_family"]
@@ -69,5 +68,4 @@ def build_model(name: str, rule: Rule, encoding: Encoding | None = None) -> nn.M
 
 @cache
 def _own_families() -> dict[str, Family]:
-    found = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return {module.FAMILY.name: module.FAMILY for module in found if hasattr(module, "FAMILY")}
+    return {found.name: found for found in offered(__name__, "FAMILY").values()}

@@ -11,16 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import Size
-from ...theory import EmpiricalLaw, Encoding, Law, Rule
+from ...theory import Encoding, Rule
 from ..config import RunConfig
 from ..data import random_stream
+from ..references import references_of
 
 BLOCK = 64
 """Steps whose batches are drawn at once; part of what a seed means."""
-
-
-SLOW = 4e6
-"""`Rule.cost` beyond which an exact optimum takes seconds a batch."""
 
 
 class Generations(NamedTuple):
@@ -49,7 +46,7 @@ class Family:
             follows one sample through training: noise added on the way is left out.
         floors: (config, rule, train, encoding) -> the loss of the exact optima: "population" and "empirical".
         passes: (config) -> passes of the network over a grid that one generation takes.
-        lower_rungs: (rule) -> laws that know less than the rule, by name, to compare with.
+        references: names of the `References` that its comparisons hold a model against, beside registered ones.
         compare: (pairs of a step and its network, laws, splits, config, encoding, progress, **options) -> a table per
             step, the comparison with the exact laws, on the same samples for all steps.
         compare_options: options of `compare` beyond those that every family has.
@@ -67,7 +64,7 @@ class Family:
     generate: Callable[..., Generations]
     floors: Callable[[RunConfig, Rule, Tensor, Any], dict[str, float]]
     passes: Callable[[RunConfig], float]
-    lower_rungs: Callable[[Rule], dict[str, Law]]
+    references: tuple[str, ...]
     compare: Callable[..., dict[int, pd.DataFrame]]
     compare_options: tuple[str, ...] = ()
 
@@ -81,14 +78,17 @@ class Batches:
         train: training symbols (N, D).
         encoding: of the family's network.
         device: where batches are wanted.
+        rule: of an online run, whose every batch is fresh.
     """
 
     def __init__(
-        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device
-    ) -> None:
-        self.family, self.config, self.encoding = family, config, encoding
-        self._source = encoding.encode(train) if encoding else train
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device,
+        rule: Rule | None = None,
+    ) -> None:  # fmt: skip
+        self.family, self.config, self.encoding, self.device = family, config, encoding, device
+        self._source = self._encoded(train)
         self.data = self._source.to(device)
+        self.population = rule if config.online else None
         self._block = -1
         self._drawn: Sequence[Any] = []
 
@@ -96,16 +96,27 @@ class Batches:
         """The batch of a step, counted from 0."""
         if step // BLOCK != self._block:
             self._block = step // BLOCK
-            self._drawn = self.family.batches(self.config, self.data, self.encoding, self._block)
+            data = self.data if self.population is None else self._fresh(self.population, self._block).to(self.device)
+            self._drawn = self.family.batches(self.config, data, self.encoding, self._block)
         return self._drawn[step % BLOCK]
 
     def of_block(self, block: int) -> Sequence[Any]:
         """The batches of the steps of a block, on the CPU."""
-        return self.family.batches(self.config, self._source, self.encoding, block)
+        data = self._source if self.population is None else self._fresh(self.population, block)
+        return self.family.batches(self.config, data, self.encoding, block)
+
+    def _fresh(self, population: Rule, block: int) -> Tensor:
+        stream = random_stream(self.config.seed, "fresh samples", block)
+        return self._encoded(population.sample(BLOCK * self.config.batch_size, stream))
+
+    def _encoded(self, symbols: Tensor) -> Tensor:
+        return self.encoding.encode(symbols) if self.encoding else symbols
 
 
 def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:
-    """Which training samples the steps of a block see: int64 (BLOCK, batch size), on the CPU."""
+    """Which samples the steps of a block see: int64 (BLOCK, batch size), on the CPU; an online run sees each once."""
+    if config.online and n_train == BLOCK * config.batch_size:
+        return torch.arange(n_train).view(BLOCK, config.batch_size)
     stream = random_stream(config.seed, "batches", block)
     return torch.randint(n_train, (BLOCK, config.batch_size), generator=stream)
 
@@ -118,5 +129,5 @@ def no_encoding(config: RunConfig, rule: Rule) -> None:
 
 def entropy_floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
     """The entropies of the rule and of the training set, in nats a cell: what a likelihood of whole grids attains."""
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}
+    laws = references_of(rule, train)
+    return {name: laws[name].entropy / rule.dim for name in ("population", "empirical")}

@@ -24,6 +24,7 @@ from ..hardware import processor_flags, resolve_precision
 from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
 from ..placement import place_network
+from ..references import References, references_of
 from ..state_counts import state_counts
 from ..versions import own_version
 from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
@@ -93,6 +94,11 @@ class Run:
     def rule(self) -> Rule:
         """The rule of the run's grids."""
         return rule(self.config.rule)
+
+    @property
+    def references(self) -> References:
+        """The exact laws that its model may have learned, by name; each is built once a process."""
+        return references_of(self.rule, self.train_set)
 
     @property
     def encoding(self) -> Encoding | None:

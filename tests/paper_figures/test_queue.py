@@ -18,7 +18,7 @@ from twoclocks.paper_figures import call
 from twoclocks.paper_figures.call import needs_weights, pack, work
 from twoclocks.paper_figures.catalogue import dissected, parity
 from twoclocks.paper_figures.committed import collect, read_tables, run_names
-from twoclocks.paper_figures.figures import figure_module
+from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.queue import queue, queue_named, stages
 from twoclocks.paper_figures.store import existing_runs, read_provenance
@@ -51,7 +51,7 @@ def test_the_order_of_the_papers_queue():
     assert {c.n_train for c in order[1].configs} == {512, 1024, 2048, 4096}
     assert all(c.model == "dit-mini" and c.rule == "parity:6x6,G=3" for c in order[1].configs)
     assert [c.model for c in order[2].configs] == ["dit-mini", "gpt-mini"]
-    assert all(c.n_train == 2**18 and c.stop_when == "never" for c in order[3].configs)
+    assert all(c.online and c.stop_when == "never" for c in order[3].configs)
     assert {c.rule for c in order[4].configs} == {"parity:6x6,G=6"}
     assert not {c.model for c in order[5].configs} & {"dit-mini", "gpt-mini"}
     assert {c.seed for c in order[6].configs} == {1, 2}
