@@ -49,5 +49,5 @@ class MergeCommand(Command):
         for folder in write_figures(members, scale.name, written_data(self.data)):
             print(f"figure: {printable(folder)}")
         in_clone = written_data() == RESULTS and scale.name == "paper"
-        if folder := self.results or (SCALE if in_clone else None):
-            print(f"{collect(scale.runs, folder)} runs in {printable(folder)}")
+        if results := self.results or (SCALE if in_clone else None):
+            print(f"{collect(scale.runs, results)} runs in {printable(results)}")

@@ -83,8 +83,8 @@ class GraphedNetwork(nn.Module):
 
     def generate(self, *args: Any) -> Any:
         """The network's own `generate`, with the `fill` of this one."""
-        own: Any = type(self.net).generate
-        return own(self, *args)
+        kind: Any = type(self.net)
+        return kind.generate(self, *args)
 
     def _repeat(self, name: str, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
         kind = (name, *((x.shape, x.dtype) for x in inputs))

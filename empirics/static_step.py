@@ -98,7 +98,8 @@ class StaticStep:
 @torch.no_grad()
 def average(averaged: nn.Module, model: nn.Module, weight: Tensor) -> None:
     """averaged += weight (model - averaged), the weight a tensor of no dimension on their device."""
-    there, here = list(averaged.parameters()), list(model.parameters())
+    there: list[Tensor] = list(averaged.parameters())
+    here: list[Tensor] = list(model.parameters())
     if weight.device.type == "cuda":
         average_at_once(there, here, weight)
         return
@@ -107,7 +108,7 @@ def average(averaged: nn.Module, model: nn.Module, weight: Tensor) -> None:
 
 
 @torch.no_grad()
-def average_at_once(there: list[nn.Parameter], here: list[nn.Parameter], weight: Tensor) -> None:
+def average_at_once(there: list[Tensor], here: list[Tensor], weight: Tensor) -> None:
     """`average` in three kernels over all tensors, where `lerp` by a tensor would launch one for each."""
     difference = torch._foreach_sub(here, there)
     torch._foreach_mul_(difference, weight)

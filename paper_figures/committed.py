@@ -97,7 +97,7 @@ def run_row(run: Run) -> dict[str, object]:
         "steps": result["steps"],
         "chance": result["chance"],
         "null": run.null,
-        **{name: value for name, value in onsets.items() if name.startswith("tau_")},
+        **{str(name): value for name, value in onsets.items() if str(name).startswith("tau_")},
         "seconds": result["seconds"],
         "device": result["device"],
         "precision": result["precision"],

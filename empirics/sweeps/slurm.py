@@ -101,11 +101,11 @@ class SlurmJobs(SlotExecutor):
             for future, _ in taken:
                 future.set_exception(fault)
             return
-        for (future, _), (answer, fault) in zip(taken, answers, strict=True):
-            if fault is None:
+        for (future, _), (answer, wrong) in zip(taken, answers, strict=True):
+            if wrong is None:
                 future.set_result(answer)
             else:
-                future.set_exception(LostWorker(fault))
+                future.set_exception(LostWorker(wrong))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
