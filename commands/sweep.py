@@ -33,7 +33,8 @@ class SweepCommand(TrainingCommand):
     scheduler: str | None = None
     """address of the dask scheduler, such as tcp://10.0.0.1:8786"""
     per_device: int | None = None
-    """runs at a time on each GPU, each on a stream of its own; without a GPU, runs are trained as usual"""
+    """runs at a time on each GPU, each on a stream of its own; by default 4 on GPUs of this machine. Without a GPU,
+    runs are trained as usual"""
     gpus_per_task: int = 0
     """Slurm: GPUs of each job, which trains --per-device runs on each"""
     dry_run: bool = False
@@ -50,6 +51,7 @@ class SweepCommand(TrainingCommand):
         from ..empirics.sweeps.dry_run import dry_run
         from ..empirics.sweeps.executors import open_executor
         from ..empirics.sweeps.grid import read_grid
+        from ..empirics.sweeps.side_by_side import usual_per_device
         from ..empirics.sweeps.sweep import sweep
         from ..paper_figures.queue import queue_named, stages_named
 
@@ -58,11 +60,13 @@ class SweepCommand(TrainingCommand):
         if self.dry_run:
             print(dry_run(configs, self.out, self.workers, stages=stages_named(self.grid)))
             return
-        threads = max(config.threads for config in configs)
+        threads, per_device = max(config.threads for config in configs), self.per_device
+        if self.executor == "local" and per_device is None:
+            per_device = usual_per_device(configs, self.workers)
         with (
             if_interrupted(f"the runs so far are in {self.out}; the same command continues the sweep"),
             open_executor(
-                self.executor, self.workers, self.scheduler, self.out, threads, self.per_device, self.gpus_per_task
+                self.executor, self.workers, self.scheduler, self.out, threads, per_device, self.gpus_per_task
             ) as executor,
         ):
             table = sweep(configs, self.out, executor, self.retries, in_order=queue is not None)

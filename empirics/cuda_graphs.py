@@ -40,7 +40,7 @@ def captured(work: Callable[[], Any]) -> Callable[[], Any]:
         except RuntimeError as fault:
             first = str(fault).splitlines()[0]
             warnings.warn(f"no CUDA graph here ({first}); running the operations one by one", stacklevel=2)
-            here.wait_stream(side)
+            torch.cuda.synchronize()  # a stream whose capture failed cannot be waited for
             return work
         here.wait_stream(side)
 

@@ -7,12 +7,13 @@ Launching a step costs a thread little, since it is one CUDA graph, so that Pyth
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from ..config import RunConfig
 from ..interrupts import stop_threads
 from .executors import SlotExecutor
 
@@ -47,6 +48,16 @@ class SideBySide(SlotExecutor):
 
     def abort(self) -> None:
         stop_threads()
+
+
+PER_DEVICE = 4
+"""Runs at a time on a GPU where nothing else is said."""
+
+
+def usual_per_device(configs: Iterable[RunConfig], workers: int | None = None) -> int | None:
+    """`PER_DEVICE` for runs that train on a GPU of this machine, unless processes are asked for; else None."""
+    on_gpu = gpus() and any(config.device == "auto" or config.device.startswith("cuda") for config in configs)
+    return PER_DEVICE if on_gpu and workers is None else None
 
 
 def gpus() -> list[str]:

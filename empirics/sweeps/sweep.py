@@ -26,6 +26,7 @@ from ..time_limit import TimeOver, time_ends, time_left
 from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
 from .folders import ENDED, check_name, condition, rule_size, run_name
+from .side_by_side import usual_per_device
 from .worker import train_run, write_error
 
 LOOK_EVERY = 2.0
@@ -84,7 +85,8 @@ def sweep(
         configs: the runs, each in a folder named by `run_name`; or names of one's own with a config each.
         out: folder of the sweep, on a file system that all workers share.
         executor: any `concurrent.futures.Executor` (see `open_executor`) whose workers can import this package; by
-            default processes on this machine. In a script, call this under ``if __name__ == "__main__":``.
+            default processes on this machine, or four runs at a time on each of its GPUs. In a script, call this under
+            ``if __name__ == "__main__":``.
         retries: how often a run is tried again after it has failed.
         progress: show a bar with the time left, weighted by cost, and a line for each event.
         workers: processes at a time without an executor; by default one a core.
@@ -109,7 +111,8 @@ def sweep(
         todo.sort(key=lambda job: job.cost, reverse=True)
     if todo and executor is None:
         threads = max(job.config.threads for job in todo)
-        with open_executor("local", workers and min(workers, len(todo)), threads=threads) as processes:
+        at_once, per_device = workers and min(workers, len(todo)), usual_per_device((j.config for j in todo), workers)
+        with open_executor("local", at_once, threads=threads, per_device=per_device) as processes:
             _Sweep(jobs, processes, retries, progress, tensorboard).run(todo)
     elif todo and executor is not None:
         _Sweep(jobs, executor, retries, progress, tensorboard).run(todo)

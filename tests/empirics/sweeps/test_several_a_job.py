@@ -12,7 +12,7 @@ from twoclocks.cli import main
 from twoclocks.empirics.interrupts import Terminated
 from twoclocks.empirics.sweeps import side_by_side
 from twoclocks.empirics.sweeps.executors import LocalProcesses, LostWorker, open_executor
-from twoclocks.empirics.sweeps.side_by_side import SideBySide
+from twoclocks.empirics.sweeps.side_by_side import SideBySide, usual_per_device
 from twoclocks.empirics.sweeps.slurm import SlurmJobs
 
 CONFIG = tc.RunConfig(
@@ -67,6 +67,12 @@ def test_per_device_without_a_gpu_is_processes_as_usual(monkeypatch):
     monkeypatch.setattr(side_by_side, "gpus", lambda: ["cpu", "cpu"])
     with open_executor(per_device=4) as executor:
         assert isinstance(executor, SideBySide)
+    assert usual_per_device([CONFIG]) is None  # device cpu
+    assert usual_per_device([CONFIG, tc.RunConfig()]) == 4
+    assert usual_per_device([tc.RunConfig()], workers=2) is None
+    monkeypatch.setattr(side_by_side, "gpus", list)
+    assert usual_per_device([tc.RunConfig()]) is None
+    monkeypatch.setattr(side_by_side, "gpus", lambda: ["cpu"])
     with pytest.raises(ValueError, match="leave --workers out"), open_executor(per_device=4, workers=2):
         pass
 
