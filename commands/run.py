@@ -44,7 +44,7 @@ else:
     )
     """The fields of RunConfig that were asked for, and no other."""
 
-SINGLE = ("model", "rule")
+SINGLE = ("model", "rule", "data")
 """Options that ask for one run."""
 DIT_ONLY = ("encoding", "noise_mean", "noise_std", "sampler", "sampler_steps")
 """Options that leave the other runs of a preset as they are."""
@@ -56,7 +56,7 @@ class RunCommand(Command):
 
     With no options: the quick preset, a GPT and a DiT side by side on two cores.
 
-    Options change both of its runs; only --model or --rule asks for one run instead.
+    Options change both of its runs; only --model, --rule or --data asks for one run instead.
 
     That run is at the paper's scale where no option says otherwise.
     """
@@ -65,7 +65,7 @@ class RunCommand(Command):
     """what to change in the preset's runs, or in the one run"""
     preset: str | None = None
     """the runs that options change: quick; none, for one run; or a preset of `twoclocks sweep`, such as quick-gpt. By
-    default none with --model or --rule, else quick"""
+    default none with --model, --rule or --data, else quick"""
     out: Path | None = None
     """folder for the run, new or empty; by default a new one under runs/"""
     resume: bool = False

@@ -11,7 +11,6 @@ from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
 from .comparison.over_training import compare_over_training as compare_over_training
 from .comparison.own_data import compare_with_data as compare_with_data
-from .comparison.own_data import read_data as read_data
 from .comparison.schedules import Schedule as Schedule
 from .comparison.splits import comparison_splits as comparison_splits
 from .comparison.splits import reference_laws as reference_laws
@@ -19,6 +18,7 @@ from .comparison.tokens import compare_next_token as compare_next_token
 from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
+from .data_files import read_data as read_data
 from .families import build_model as build_model
 from .memorization import Memorization as Memorization
 from .memorization import MemorizationResult as MemorizationResult

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..models.layers import set_precision
-from ..theory import Encoding, Rule
+from ..theory import Rule
 from .config import RunConfig
 from .data import random_stream
 from .families import Batches, build_model, family
 from .hardware import resolve
+from .pixels import Codes
 
 
 class Engine:
@@ -23,12 +24,12 @@ class Engine:
 
     Args:
         config: the run; what it leaves to ``"auto"`` is resolved here.
-        rule: the rule of its grids.
-        train: training symbols (N, D).
+        rule: the rule of its grids; None for numbers.
+        train: training symbols (N, D), or samples (N, ...).
         encoding: of the images that its network sees; None where it sees symbols.
     """
 
-    def __init__(self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None) -> None:
+    def __init__(self, config: RunConfig, rule: Rule | None, train: Tensor, encoding: Codes | None) -> None:
         self.config = config = resolve(config)
         self.device = torch.device(config.device)
         on_gpu = self.device.type == "cuda"

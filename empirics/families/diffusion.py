@@ -20,6 +20,7 @@ from ...theory.encodings import default_encoding
 from ..comparison.denoisers import compare_on, noisy_batches
 from ..config import RunConfig
 from ..data import random_stream
+from ..pixels import Codes
 from ..sampling import sample_images, sigma_schedule
 from .family import BLOCK, Batches, Family, Generations, training_rows
 
@@ -42,13 +43,16 @@ def encoding_of(config: RunConfig, rule: Rule) -> Encoding:
     return Encoding(rule.shape, rule.alphabet, config.encoding)
 
 
-def network(size: Size, rule: Rule, encoding: Encoding | None) -> nn.Module:
-    """A DiT in its EDM preconditioning, called net(y, sigma)."""
-    codes = encoding or default_encoding(rule.shape, rule.alphabet)
-    return EDM(DiT(rule.shape, codes.channels, size), codes.sigma_data)
+def network(size: Size, rule: Rule | None, encoding: Codes | None) -> nn.Module:
+    """A DiT in its EDM preconditioning, called net(y, sigma); for numbers there is no rule, but their codes."""
+    if encoding is None and rule is None:
+        raise ValueError("a DiT needs a rule, or the codes of its data")
+    codes = encoding if encoding is not None or rule is None else default_encoding(rule.shape, rule.alphabet)
+    assert codes is not None
+    return EDM(DiT(codes.shape, codes.channels, size), codes.sigma_data)
 
 
-def batches(config: RunConfig, data: Tensor, encoding: Encoding, block: int) -> Sequence[NoisyImages]:
+def batches(config: RunConfig, data: Tensor, encoding: Codes, block: int) -> Sequence[NoisyImages]:
     """Images of random training samples, with noise of log-normal levels."""
     rows = training_rows(config, len(data), block)
     stream = random_stream(config.seed, "noise", block)
@@ -58,7 +62,7 @@ def batches(config: RunConfig, data: Tensor, encoding: Encoding, block: int) -> 
     return [NoisyImages(data[rows[k].to(data.device)], noise[k], sigma[k]) for k in range(BLOCK)]
 
 
-def loss(denoiser: Denoiser, batch: NoisyImages, encoding: Encoding) -> Tensor:
+def loss(denoiser: Denoiser, batch: NoisyImages, encoding: Codes) -> Tensor:
     """The EDM training loss of any denoiser: weighted squared error, mean over batch and dimensions."""
     sigma = batch.sigma[:, None, None, None]
     denoised = denoiser(batch.clean + sigma * batch.noise, batch.sigma)
@@ -71,10 +75,12 @@ def generate(
     n: int,
     generator: torch.Generator,
     config: RunConfig,
-    encoding: Encoding | None,
+    encoding: Codes | None,
     fixed: bool = False,
 ) -> Generations:
-    """Grids from Gaussian noise along the probability-flow ODE, decoded. `fixed` takes Heun's steps for churning ones.
+    """Grids or samples from Gaussian noise along the probability-flow ODE, decoded.
+
+    `fixed` takes Heun's steps for churning ones.
 
     Raises:
         ValueError: no encoding.

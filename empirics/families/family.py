@@ -14,6 +14,7 @@ from ...models.layers import Size
 from ...theory import EmpiricalLaw, Encoding, Law, Rule
 from ..config import RunConfig
 from ..data import random_stream
+from ..pixels import Codes
 
 BLOCK = 64
 """Steps whose batches are drawn at once; part of what a seed means."""
@@ -24,10 +25,10 @@ SLOW = 4e6
 
 
 class Generations(NamedTuple):
-    """Grids that a model generated."""
+    """What a model generated."""
 
-    symbols: Tensor  # int64 (n, D)
-    ambiguous: Tensor  # bool (n,): some cell is far from every code; never so where symbols are generated
+    symbols: Tensor  # int64 (n, D); or, of data without a rule, samples (n, ...), float32 or uint8
+    ambiguous: Tensor  # bool (n,): some cell is far from every code, or not a number; never so of generated symbols
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Family:
         place: column of its comparisons that says where the network was looked at.
         loss_label: the unit of its training loss.
         encoding: (config, rule) -> how symbols become what the network sees; None where it sees symbols.
-        network: (size, rule, encoding) -> a fresh network.
+        network: (size, rule, encoding) -> a fresh network; the rule is None for numbers, which only a gaussian channel
+            takes.
         batches: (config, data, encoding, block) -> the inputs of `BLOCK` training steps, from seed and block alone.
         loss: (network, one of these inputs, encoding) -> the training loss, a scalar tensor.
         generate: (network, n, generator, config, encoding, fixed=False) -> n grids; all randomness comes from the CPU
@@ -78,13 +80,13 @@ class Batches:
     Args:
         family: draws them.
         config: gives batch size and seed.
-        train: training symbols (N, D).
+        train: training symbols (N, D), or samples (N, ...).
         encoding: of the family's network.
         device: where batches are wanted.
     """
 
     def __init__(
-        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Codes | None, device: torch.device
     ) -> None:
         self.family, self.config, self.encoding = family, config, encoding
         self.data = (encoding.encode(train) if encoding else train).to(device)
