@@ -61,8 +61,9 @@ class CompareCommand(_OneRun):
     """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
     Sudoku takes seconds a sample: choose few"""
     sigmas: tuple[float, ...] = ()
-    """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
-    codes; with --data, 9 from 0.05 to 12.8 standard deviations of the data"""
+    """DiT: noise standard deviations, in data units, or of a run on data in the data's standard deviations; by default
+    11 from 0.2 to 6.4 times the root mean square of the codes; with --data, 9 from 0.05 to 12.8 standard deviations of
+    the data"""
     data: str | None = None
     """what your network was trained on: a file .npy or .npz of floats or bytes (N, ...), or digits"""
     net: str | None = None
@@ -70,7 +71,7 @@ class CompareCommand(_OneRun):
     held_out: str | None = None
     """with --data: samples of the same source that the network has not seen, in such a file"""
     references: tuple[str, ...] = ("empirical", "gaussian")
-    """with --data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
+    """with --data, or of a run on data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
 
     def __call__(self) -> None:
         if self.run is None or self.data or self.net:
@@ -90,6 +91,7 @@ class CompareCommand(_OneRun):
 
     def _compare_run(self, folder: Path) -> None:
         from ..empirics import compare_over_training, plot_comparison
+        from ..empirics.comparison.data_runs import explained_text, plot_explained
         from ..empirics.comparison.text import comparison_text
         from ..empirics.runs.files import write_table
         from ..empirics.runs.foreign_files import own_folder
@@ -97,13 +99,17 @@ class CompareCommand(_OneRun):
         run = self.opened(folder)
         out = self.out or folder / "comparison"
         with if_interrupted(f"the table and figure in {out} are not written yet"):
-            table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
-            print(comparison_text(table, run))
+            options = {"n_samples": self.n_samples, "references": self.references}
+            table = compare_over_training(run, self.sigmas or None, progress=True, **options)
+            text, plot = (
+                (explained_text, plot_explained) if run.task.rule is None else (comparison_text, plot_comparison)
+            )
+            print(text(table, run))
             if self.out is None:
                 own_folder(out, make=True)
             out.mkdir(parents=True, exist_ok=True)
             write_table(out / "comparison.csv", table)
-            plot_comparison(table, run, out / "comparison.png")
+            plot(table, run, out / "comparison.png")
         print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
 
 

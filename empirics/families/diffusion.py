@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...models import EDM, DiT, Size
 from ...models.edm import loss_weight
-from ...theory import EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw, Rule
+from ...theory import Density, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ...theory.encodings import default_encoding
 from ..comparison.denoisers import compare_on, noisy_batches
@@ -119,16 +119,20 @@ def lower_rungs(rule: Rule) -> dict[str, Law]:
 
 def compare(
     models: Iterable[tuple[int, nn.Module]],
-    laws: Mapping[str, Law],
+    laws: Mapping[str, Law | Density],
     splits: dict[str, Tensor],
     config: RunConfig,
-    encoding: Encoding,
+    encoding: Encoding | None,
     progress: bool,
     sigmas: Sequence[float] | Tensor | None = None,
     n_noise: int = 2,
 ) -> dict[int, pd.DataFrame]:
-    """`compare_denoisers` for each model, all on the same noisy images; it keeps the references' answers in memory."""
-    levels = check_sigmas([encoding.sigma_data * s for s in SIGMAS] if sigmas is None else sigmas)
+    """`compare_denoisers` for each model, all on the same noisy images; it keeps the references' answers in memory.
+
+    Without an encoding, splits are numbers of unit spread, and laws densities of them.
+    """
+    spread = 1.0 if encoding is None else encoding.sigma_data
+    levels = check_sigmas([spread * s for s in SIGMAS] if sigmas is None else sigmas)
     references = {name: OptimalDenoiser(law, encoding) for name, law in laws.items()}
     calls = n_noise * len(levels) * sum(math.ceil(len(x) / 1024) for x in splits.values())
     noise = random_stream(config.seed, "comparison noise")
