@@ -1,6 +1,7 @@
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
 from .comparison.data_references import references as references
+from .comparison.data_runs import plot_explained as plot_explained
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
@@ -19,6 +20,8 @@ from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
 from .data_files import read_data as read_data
+from .data_pictures import plot_ideal_denoisers as plot_ideal_denoisers
+from .data_pictures import plot_nearest as plot_nearest
 from .families import build_model as build_model
 from .memorization import Memorization as Memorization
 from .memorization import MemorizationResult as MemorizationResult
