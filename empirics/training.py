@@ -119,7 +119,8 @@ def _train(
         run.start(data, resolve(config))
     elif not run.training_data.same(data):
         path = run.path / "training_set.npz"
-        raise DamagedFile(f"{path} is not the training set of this config and seed; start the run in another folder")
+        of = "file" if task.rule is None else "rule"
+        raise DamagedFile(f"{path} is not the training set of this {of}, N and seed; start the run in another folder")
     resolved = _on_this_machine(run)
     engine = Engine(resolved, task.rule, data.train, task.codes(data))
     if not fresh:

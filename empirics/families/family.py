@@ -63,7 +63,7 @@ class Family:
     place: Literal["sigma", "position", "mask_rate"]
     loss_label: str
     encoding: Callable[[RunConfig, Rule], Encoding | None]
-    network: Callable[[Size, Rule, Any], nn.Module]
+    network: Callable[[Size, Any, Any], nn.Module]
     batches: Callable[[RunConfig, Tensor, Any, int], Sequence[Any]]
     loss: Callable[..., Tensor]
     generate: Callable[..., Generations]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def data_notes(runs: pd.DataFrame) -> list[str]:
     if runs.empty:
         return []
 
-    def onset(row: dict[str, Any], clock: str) -> str:
+    def onset(row: Mapping[Any, Any], clock: str) -> str:
         return str(Onset(*(row[f"{clock}_{part}"] for part in ("step", "lower", "upper", "censored"))))
 
     notes = [
