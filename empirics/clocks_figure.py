@@ -97,7 +97,7 @@ def _plot_ratios(ax: Axes, run: Run) -> None:
     end = run.result["steps"]
     if not rule.censored and rule.upper < (mem.upper if not mem.censored else end):
         ax.axvspan(rule.upper, mem.upper if not mem.censored else end, color=COLOURS["window"], alpha=0.25, lw=0,
-                   label="innovation window")  # fmt: skip
+                   label="innovation window" if run.task.rule else "between the clocks")  # fmt: skip
     symbols = {name: rf"$\tau_{{{name.removeprefix('tau_')}}}$" for name in onsets}
     for onset, name, symbol in ((rule, "rule", symbols[first]), (mem, "memorization", symbols["tau_mem"])):
         if not onset.censored:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...theory import Density
@@ -54,7 +55,7 @@ def explained_text(table: pd.DataFrame, run: Run) -> str:
     return f"{head}\n\n{plain_table(['step', 'split', *titles, 'clock'], rows)}"
 
 
-def plot_explained(table: pd.DataFrame, run: Run, path: str | Path) -> None:
+def plot_explained(table: pd.DataFrame, run: Run, path: str | Path | None = None) -> Figure:
     """The shares of the learned score that each reference explains over training, a panel for each of three sigmas.
 
     Lines: held-out samples; dashed: training samples. Bands are 95% intervals over samples. Both clocks are marked.
@@ -62,7 +63,7 @@ def plot_explained(table: pd.DataFrame, run: Run, path: str | Path) -> None:
     Args:
         table: from `compare_over_training`.
         run: the run it is of.
-        path: where to write, PNG or PDF by the suffix.
+        path: where to write, PNG or PDF by the suffix; by default nowhere.
     """
     names, sigmas = explained_names(table), shown_sigmas(table)
     shades = [COLOURS[name] for name in ("memorization", "rule", "novel", "cube", "local", "violating")]
@@ -88,7 +89,9 @@ def plot_explained(table: pd.DataFrame, run: Run, path: str | Path) -> None:
         figure.legend(*handles, loc="outside lower center", ncols=min(4, len(handles[1])))
         c = run.config
         figure.suptitle(f"{c.model}, {c.rule}, N = {c.n_train}, seed {c.seed}", fontsize=9)
-        figure.savefig(path)
+        if path is not None:
+            figure.savefig(path)
+    return figure
 
 
 def explained_names(table: pd.DataFrame) -> list[str]:
