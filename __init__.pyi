@@ -61,7 +61,6 @@ from .empirics import read_data as read_data
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
 from .empirics import reference_laws as reference_laws
-from .empirics import references as references
 from .empirics import register_preset as register_preset
 from .empirics import return_fractions as return_fractions
 from .empirics import score_planes as score_planes
@@ -73,6 +72,7 @@ from .empirics import sweep as sweep
 from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix
 from .empirics import write_report as write_report
+from .empirics.references import references as references
 from .theory import CubeLaw as CubeLaw
 from .theory import Density as Density
 from .theory import Derivation as Derivation

@@ -15,7 +15,8 @@ class FigureCommand(Command):
     """Draw the figures of arXiv:2605.10019 as measured by this package, PNG and PDF."""
 
     figures: tyro.conf.Positional[tuple[str, ...]]
-    """numbers from 1 to 28, or all"""
+    """numbers from 1 to 28, or all; names of studies, whose report and tables go to a folder of the name; names of
+    figures that a plugin registered"""
     preset: str = "laptop"
     """the scale: smoke (exercises the code), laptop (two cores), paper (GPUs); or a YAML file of your own, such as
     mine.yaml with {start: laptop, seeds: 5, gpt: {n_train: [128, 256, 512]}}"""
@@ -34,21 +35,28 @@ class FigureCommand(Command):
     """with --recompute: of the matrix products in training; by default as the preset says"""
 
     def __call__(self) -> None:
-        from ..paper_figures.figures import FIGURES, draw
+        from ..paper_figures.exhibit import FIGURES, figure_module, studies
+        from ..paper_figures.figures import draw
         from ..paper_figures.presets import preset
         from ..paper_figures.store import drawn_folder
+        from ..paper_figures.studies.command import draw_study
 
         if not self.figures:
-            raise ValueError(f"which figures? numbers from 1 to {FIGURES[-1]}, or all")
-        if bad := [text for text in self.figures if text != "all" and not text.isdecimal()]:
-            raise ValueError(f"a figure is a number from 1 to {FIGURES[-1]}, or all; got {bad[0]!r}")
-        numbers = sorted(FIGURES if "all" in self.figures else {int(text) for text in self.figures})
+            raise ValueError(f"which figures? numbers from 1 to {FIGURES[-1]}, all, or {', '.join(studies())}")
+        asked = [text for text in self.figures if text not in ("all", *studies())]
+        names = [int(text) if text.isdecimal() else text for text in asked]
+        names = list(dict.fromkeys([*(FIGURES if "all" in self.figures else ()), *names]))
+        for name in names:
+            figure_module(name)  # what is unknown is refused before anything is drawn
         scale = preset(self.preset).in_folder(self.runs)
         runs = f", runs so far in {scale.runs}; the same command continues" if self.recompute else ""
         with if_interrupted(f"the figures so far are in {self.out}{runs}"):
             files = draw(
-                numbers, self.preset, self.out, self.recompute, self.runs,
+                names, self.preset, self.out, self.recompute, self.runs,
                 data=self.data, device=self.device, precision=self.precision,
             )  # fmt: skip
-        for number, file in zip(numbers, files, strict=True):
-            print(f"{file} (drawn from {drawn_folder(scale.name, number, self.data)})")
+            for file in files:
+                print(f"{file} (drawn from {drawn_folder(scale.name, file.stem, self.data)})")
+            for name in self.figures:
+                if name in studies():
+                    print(draw_study(name, self.out, self.recompute))

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportCommand(Command):
-    """Write one page about a folder of runs: claims, clocks, fits, every run's curve."""
+    """Write one page about a folder of runs, or several side by side: clocks, claims, fits, every run's curve."""
 
-    folder: tyro.conf.Positional[Path]
-    """searched for runs at any depth"""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """searched for runs at any depth; with several, give --out"""
     out: Path | None = None
     """folder for report.html, clocks.csv and scaling.md; by default the folder of the runs"""
 
@@ -27,8 +27,8 @@ class ReportCommand(Command):
         from ..empirics import write_report
         from ..empirics.runs.foreign_files import printable
 
-        with if_interrupted(f"the page in {self.out or self.folder} is not written yet"):
-            print(f"report: {printable(write_report(self.folder, self.out))}")
+        with if_interrupted("the page is not written yet"):
+            print(f"report: {printable(write_report(self.folders, self.out))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,25 +92,33 @@ class CompareCommand(_OneRun):
     def _compare_run(self, folder: Path) -> None:
         from ..empirics import compare_over_training, plot_comparison
         from ..empirics.comparison.data_runs import explained_text, plot_explained
+        from ..empirics.comparison.ladder import ladder_over_training
+        from ..empirics.comparison.ladder_figure import ladder_text, plot_ladder
         from ..empirics.comparison.text import comparison_text
         from ..empirics.runs.files import write_table
         from ..empirics.runs.foreign_files import own_folder
 
         run = self.opened(folder)
         out = self.out or folder / "comparison"
-        with if_interrupted(f"the table and figure in {out} are not written yet"):
+        with if_interrupted(f"the tables and figures in {out} are not all written yet"):
             options = {"n_samples": self.n_samples, "references": self.references}
             table = compare_over_training(run, self.sigmas or None, progress=True, **options)
-            text, plot = (
-                (explained_text, plot_explained) if run.task.rule is None else (comparison_text, plot_comparison)
-            )
+            of_data = run.task.rule is None
+            text, plot = (explained_text, plot_explained) if of_data else (comparison_text, plot_comparison)
             print(text(table, run))
             if self.out is None:
                 own_folder(out, make=True)
             out.mkdir(parents=True, exist_ok=True)
             write_table(out / "comparison.csv", table)
             plot(table, run, out / "comparison.png")
-        print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+            if of_data:
+                print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+                return
+            ladder = ladder_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
+            print(f"\n{ladder_text(ladder, run)}")
+            write_table(out / "ladder.csv", ladder)
+            plot_ladder(ladder, run, out / "ladder.png")
+        print(f"\ntables:  {out / 'comparison.csv'}, ladder.csv\nfigures: {out / 'comparison.png'}, ladder.png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

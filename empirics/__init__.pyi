@@ -1,11 +1,12 @@
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
-from .comparison.data_references import references as references
 from .comparison.data_runs import plot_explained as plot_explained
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
+from .comparison.ladder import ladder_over_training as ladder_over_training
+from .comparison.ladder_figure import plot_ladder as plot_ladder
 from .comparison.masked import compare_masked as compare_masked
 from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
@@ -46,6 +47,9 @@ from .probes.spectra import gap_onsets as gap_onsets
 from .probes.states import StateRaster as StateRaster
 from .probes.states import state_raster as state_raster
 from .probes.states import transition_matrix as transition_matrix
+from .references import References as References
+from .references import references_of as references_of
+from .references import register_reference as register_reference
 from .report.report import write_report as write_report
 from .runs.folder import load_metrics as load_metrics
 from .runs.folder import load_runs as load_runs

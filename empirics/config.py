@@ -25,6 +25,9 @@ class RunConfig:
     """architecture and size: dit-, gpt- or mdm- with nano, micro, mini or small"""
     n_train: int = 4096
     """N, training samples; with a rule all different"""
+    online: bool = False
+    """draw fresh valid grids at every step, never the N: a control that cannot copy; the N are only what generations
+    are held against"""
     steps: int = 100_000
     """training steps"""
     batch_size: int = 256
@@ -180,6 +183,7 @@ _CHOICES = {
     "stop_when": ("never", "ruled", "memorized", "both", "copied", "window", "patience"),
     "encoding": (None, "pm1", "scalar", "onehot"),
     "compile": (True, False),
+    "online": (True, False),
 }
 
 QUICK: dict[str, RunConfig] = {

@@ -41,7 +41,7 @@ class Engine:
         set_precision(self.model, config.precision)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema_halflife else None
         self.family = family(config.model)
-        self.batches = Batches(self.family, config, train, encoding, self.device)
+        self.batches = Batches(self.family, config, train, encoding, self.device, rule)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.lr,

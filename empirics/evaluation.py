@@ -11,6 +11,7 @@ from ..theory import NullOfCopying, Rule, chance_memorization, memorization_test
 from ..theory.memorization import binomial_interval
 from .data import hash_rows, occur
 from .families import Generations
+from .references import references_of
 
 
 class Evaluator:
@@ -35,7 +36,7 @@ class Evaluator:
     @cached_property
     def null(self) -> NullOfCopying:
         """The null of copying of the training set; found on first use, in seconds at most for 4x6 grids."""
-        return null_of_copying(self.rule, self.train_set)
+        return null_of_copying(self.rule, self.train_set, references_of(self.rule, self.train_set))
 
     def states(self, generations: Generations) -> tuple[Tensor, Tensor]:
         """Which generations are valid, and which memorized: bool (n,) each."""

@@ -6,6 +6,7 @@ from functools import cache
 
 from ..theory import chance_memorization, null_of_copying, rule
 from .data import training_set
+from .references import references_of
 
 LARGEST = 2**22
 """The most valid grids of a rule whose null is found again: a folder of many runs must load in seconds a run."""
@@ -21,4 +22,5 @@ def null_again(spec: str, n_train: int, seed: int) -> float:
     built = rule(spec)
     if built.support_size > LARGEST:
         return chance_memorization(built, n_train)
-    return null_of_copying(built, training_set(built, n_train, seed)).memorization
+    train = training_set(built, n_train, seed)
+    return null_of_copying(built, train, references_of(built, train)).memorization

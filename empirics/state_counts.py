@@ -10,8 +10,8 @@ import pandas as pd
 from ..theory.arguments import whole_number
 from ..theory.memorization import binomial_tail
 
-STATES = ("novel_valid", "memorized", "violating", "ambiguous")
-"""Every generation is in one of them. A memorized one is valid too, for training samples are."""
+STATES = ("ambiguous", "violating", "novel_valid", "memorized")
+"""Every generation is in one of them, mostly in this order. A memorized one is valid too, for training samples are."""
 
 
 def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
     valid, memorized, novel, ambiguous = (
         _as_counts(metrics[name], n_generated) for name in ("rule_accuracy", "memorization", "novel_valid", "ambiguous")
     )
-    counts = np.stack([novel, memorized, n_generated - valid - ambiguous, ambiguous], -1)
+    counts = np.stack([ambiguous, n_generated - valid - ambiguous, novel, memorized], -1)
     if ((novel + memorized != valid) | (counts < 0).any(-1)).any():
         raise ValueError("the metrics contradict each other: novel_valid and memorization must add up to rule_accuracy")
     return pd.DataFrame({"step": metrics["step"].to_numpy(), **dict(zip(STATES, counts.T, strict=True))})
@@ -46,7 +46,7 @@ def ratios(counts: np.ndarray, columns: Iterable[str], chance: float) -> dict[st
         columns: among rule_accuracy, memorization, memorization_p, novel_valid.
         chance: sample-level chance memorization, for the exact one-sided binomial memorization_p.
     """
-    novel, memorized = counts[..., 0], counts[..., 1]
+    novel, memorized = counts[..., STATES.index("novel_valid")], counts[..., STATES.index("memorized")]
     n = counts.sum(-1)
     compute = {
         "rule_accuracy": lambda: (novel + memorized) / n,

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pandas as pd
 
 from ..empirics import ClaimVerdict, claims_to_markdown
-from ..empirics.probes import basin_claim, gap_claim
 from ..empirics.statistics.claims import (
     STATEMENTS,
     claim_capacity,
@@ -64,36 +63,33 @@ def evaluate(tables: Tables) -> list[ClaimVerdict]:
     runs = tables.get(_RUNS, {}).get("runs")
     verdicts = [verdict for name in _BY_ARCHITECTURE for verdict in _by_architecture(name, runs)]
     verdicts.append(_architectures(runs))
-    for name, statement, number, claim in (
-        ("C7", basin_claim.STATEMENT, _BASINS, fig16.claim),
-        ("C8", gap_claim.STATEMENT, _GAPS, fig15.claim),
-    ):
+    for name, number, claim in (("C7", _BASINS, fig16.claim), ("C8", _GAPS, fig15.claim)):
         if number not in tables:
-            verdicts.append(_missing(name, statement))
+            verdicts.append(_missing(name))
             continue
         try:
             verdicts.append(claim(tables[number]))
         except ValueError as fault:
-            verdicts.append(replace(_missing(name, statement), note=str(fault)))
+            verdicts.append(replace(_missing(name), note=str(fault)))
     return holm(verdicts)
 
 
 def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]:
     if runs is None:
-        return [_missing(name, STATEMENTS[name])]
+        return [_missing(name)]
     verdicts = []
     for kind, title in ARCHITECTURES.items():
         mine = runs[runs["architecture"] == kind]
-        found = tested(_BY_ARCHITECTURE[name], mine) if len(mine) else _missing(name, STATEMENTS[name])
-        verdicts.append(replace(found, claim=f"{name} {title}", statement=STATEMENTS[name]))
+        found = tested(_BY_ARCHITECTURE[name], mine) if len(mine) else _missing(name)
+        verdicts.append(replace(found, claim=f"{name} {title}"))
     return verdicts
 
 
 def _architectures(runs: pd.DataFrame | None) -> ClaimVerdict:
     if runs is None or runs["architecture"].nunique() < 2:
-        return _missing("C6", claim_architectures.STATEMENT)
+        return _missing("C6")
     return claim_architectures.claim_architectures(runs)
 
 
-def _missing(name: str, statement: str) -> ClaimVerdict:
-    return ClaimVerdict(name, statement, None, None, "", None, "undecided", 0, NOT_MEASURED)
+def _missing(name: str) -> ClaimVerdict:
+    return ClaimVerdict(name, STATEMENTS[name], None, None, "", None, "undecided", 0, NOT_MEASURED)

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import rankdata, spearmanr
 
 from ..empirics import Run, RunConfig
 from ..empirics.onsets import CLOCKS
@@ -86,7 +85,6 @@ def measured(data: Data) -> str:
     order = clock_order(runs)
     total = runs["rule"].nunique()
     text = f"{total} rules, {len(runs)} runs: tau_rule seen for {learned} rules, and before tau_mem in {order}"
-    text += _population_text(copied)
     invariance = tested(claim_rule_invariance, copied)
     if invariance.estimate is None or invariance.ci is None:
         return f"{text}; tau_mem seen for {copied['rule'].nunique()} rules ({invariance.note}); undecided"
@@ -94,24 +92,6 @@ def measured(data: Data) -> str:
     return (
         f"{text}; largest ratio of tau_mem between two of {copied['rule'].nunique()} rules {size} (90% CI; "
         f"{invariance.note}), within x1.5 everywhere: {answer_of([invariance])}"
-    )
-
-
-def _population_text(runs: pd.DataFrame) -> str:
-    """Whether tau_mem follows the number of valid grids: their rank correlation over the rules, if four or more.
-
-    Chosen once the figure had been seen, so that its p describes and does not confirm.
-
-    Args:
-        runs: columns rule, tau_mem_upper (steps, infinite where not seen) and support_size, a row a run.
-    """
-    rules = runs.groupby("rule").agg(tau=("tau_mem_upper", "median"), size=("support_size", "first"))
-    if len(rules) < 4 or min(rules["tau"].nunique(), rules["size"].nunique()) < 2:
-        return ""
-    found = spearmanr(rankdata(rules["tau"]), rules["size"])  # ranks, for an onset not seen is infinite
-    return (
-        "; a rule's median tau_mem against its number of valid grids: Spearman correlation "
-        f"{found.statistic:.2f} (p = {found.pvalue:.2g})"
     )
 
 

@@ -4,54 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
-import pandas as pd
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ..empirics import Run, RunConfig
 from ..empirics.allocator import keep_freed_memory
 from ..empirics.hardware import resolve_device
 from ..empirics.style import figure_style, save_figure
 from .catalogue import trained
+from .exhibit import Exhibit, Name, figure_module, stem
 from .presets import Preset, preset
-from .store import Data, check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
+from .shared.judging import mark
+from .store import check_writable, drawn_folder, figure_folder, read_data, write_data, written_data
 
-FIGURES = tuple(range(1, 29))
 OUTPUT = Path(__file__).parent / "output"
 
 
-class FigureModule(Protocol):
-    """What each of fig01 .. fig28 offers."""
-
-    PAPER: str
-    """what the paper's figure claims, in one line"""
-
-    def configs(self, preset: Preset) -> list[RunConfig]:
-        """The training runs that the figure needs; other figures may share them."""
-
-    def compute(self, preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-        """The figure's tables, from its runs in the order of `configs`."""
-
-    def plot(self, data: Data) -> Figure:
-        """The figure, from its tables."""
-
-    def measured(self, data: Data) -> str:
-        """What ours shows: numbers with intervals and runs, and whether it agrees, in one line."""
-
-
-def figure_module(number: int) -> FigureModule:
-    """The module of a figure; ValueError for a number that the paper does not have."""
-    if number not in FIGURES:
-        raise ValueError(f"the paper has figures 1 to {FIGURES[-1]}, not {number}")
-    return cast(FigureModule, import_module(f".fig{number:02d}", __package__))
-
-
 def draw(
-    numbers: Iterable[int],
+    names: Iterable[Name],
     preset_name: str = "laptop",
     out: Path = OUTPUT,
     recompute: bool = False,
@@ -64,7 +34,7 @@ def draw(
     """Draw figures as PNG and PDF.
 
     Args:
-        numbers: of the figures, 1 to 28.
+        names: of the figures, 1 to 28, and those that `register_exhibit` has added.
         preset_name: the scale: smoke, laptop or paper; one that a plugin registered; or a YAML file, see `read_preset`.
         out: folder for the figures.
         recompute: train what is missing and measure again, and keep the tables as the preset's data; otherwise the
@@ -84,8 +54,8 @@ def draw(
             before anything is trained.
     """
     scale = preset(preset_name).in_folder(runs).on(device, precision)
-    chosen = sorted(set(numbers))
-    modules = {number: figure_module(number) for number in chosen}
+    chosen = sorted(set(names), key=lambda name: (isinstance(name, str), name))
+    modules = {name: figure_module(name) for name in chosen}
     if (device or precision) and not recompute:
         raise ValueError("device and precision are those of training; they need --recompute")
     check_writable(out, "choose another folder for the figures (--out)")
@@ -95,30 +65,32 @@ def draw(
         options += [f"--precision {precision}"] if precision else []
         recompute_data(modules, scale, progress, written_data(data), " ".join(options))
     files = []
-    for number in tqdm(chosen, unit="figure", disable=not progress or len(chosen) == 1, leave=False):
+    for name in tqdm(chosen, unit="figure", disable=not progress or len(chosen) <= 1, leave=False):
         with figure_style():
-            figure = modules[number].plot(read_data(drawn_folder(scale.name, number, data)))
+            tables = read_data(drawn_folder(scale.name, stem(name), data))
+            figure = modules[name].plot(tables)
+            mark(figure, tables)
             for suffix in (".png", ".pdf"):
-                save_figure(figure, out / f"fig{number:02d}{suffix}", metadata=_undated(suffix))
-        files.append(out / f"fig{number:02d}.png")
+                save_figure(figure, out / f"{stem(name)}{suffix}", metadata=_undated(suffix))
+        files.append(out / f"{stem(name)}.png")
     return files
 
 
-def recompute_data(modules: dict[int, FigureModule], scale: Preset, progress: bool, folder: Path, options: str) -> None:
+def recompute_data(modules: dict[Name, Exhibit], scale: Preset, progress: bool, folder: Path, options: str) -> None:
     """Train every run that the figures need, each once, then compute each figure's tables and keep them in a folder."""
-    for number in modules:  # a folder that refuses the tables is found out before days of training
-        check_writable(figure_folder(folder, scale.name, number), "choose another folder for the tables (--data)")
+    for name in modules:  # a folder that refuses the tables is found out before days of training
+        check_writable(figure_folder(folder, scale.name, stem(name)), "choose another folder for the tables (--data)")
     for architecture in scale.architectures.values():
         resolve_device(architecture.base.device)
-    needed = {number: module.configs(scale) for number, module in modules.items()}
+    needed = {name: module.configs(scale) for name, module in modules.items()}
     runs = trained([config for configs in needed.values() for config in configs], scale, progress)
     keep_freed_memory()
-    for number in tqdm(modules, desc="measuring", unit="figure", disable=not progress):
+    for name in tqdm(modules, desc="measuring", unit="figure", disable=not progress):
         started = time.monotonic()
-        own = [runs[config] for config in needed[number]]
-        data = modules[number].compute(scale, own)
-        command = f"twoclocks figure {number} {options} --recompute"
-        write_data(figure_folder(folder, scale.name, number), data, own, time.monotonic() - started, command)
+        own = [runs[config] for config in needed[name]]
+        data = modules[name].compute(scale, own)
+        command = f"twoclocks figure {name} {options} --recompute"
+        write_data(figure_folder(folder, scale.name, stem(name)), data, own, time.monotonic() - started, command)
 
 
 def _undated(suffix: str) -> dict[str, None]:

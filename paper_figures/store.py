@@ -24,12 +24,12 @@ OWN = Path("figures-data")
 
 def results_folder(preset: str, number: int) -> Path:
     """Where the committed data of a figure lie."""
-    return figure_folder(RESULTS, preset, number)
+    return figure_folder(RESULTS, preset, f"fig{number:02d}")
 
 
-def figure_folder(data: Path, preset: str, number: int) -> Path:
-    """Where the data of a figure lie in a data folder."""
-    return data / preset / f"fig{number:02d}"
+def figure_folder(data: Path, preset: str, stem: str) -> Path:
+    """Where the data of an exhibit lie in a data folder."""
+    return data / preset / stem
 
 
 def written_data(data: Path | None = None) -> Path:
@@ -39,12 +39,12 @@ def written_data(data: Path | None = None) -> Path:
     return RESULTS if (RESULTS.parents[1] / ".git").exists() else OWN
 
 
-def drawn_folder(preset: str, number: int, data: Path | None = None) -> Path:
+def drawn_folder(preset: str, stem: str, data: Path | None = None) -> Path:
     """The folder whose data are drawn: in the data folder given; else in OWN where there are any, or committed."""
     if data is not None:
-        return figure_folder(data, preset, number)
-    own = figure_folder(OWN, preset, number)
-    return own if any(own.glob("*.parquet")) else results_folder(preset, number)
+        return figure_folder(data, preset, stem)
+    own = figure_folder(OWN, preset, stem)
+    return own if any(own.glob("*.parquet")) else figure_folder(RESULTS, preset, stem)
 
 
 def check_writable(folder: Path, fix: str) -> None:

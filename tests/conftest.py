@@ -2,8 +2,17 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests: ``from stand_in_gpu import stand_in_gpu``
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # tests run side by side, one core each
+
+
+@pytest.fixture(autouse=True)
+def rules_are_built_anew():
+    """A process keeps the rules that it has built; a test may change one, or ask what has not been built yet."""
+    rules = sys.modules.get("twoclocks.theory.rules")
+    if rules is not None:
+        rules._built.cache_clear()

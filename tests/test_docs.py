@@ -98,7 +98,9 @@ def test_console_snippets_name_commands_and_options_that_exist(page):
             options = {word.partition("=")[0] for word in arguments[1:] if word.startswith("--")}
             assert options <= set(option_names(COMMANDS[arguments[0]])), line
         else:
-            assert program in {"dask", "git", "jupyter", "mkdocs", "pip", "pytest", "python", "ruff"}, line
+            assert program in {"dask", "git", "jupyter", "mkdocs", "pip", "pytest", "python", "ruff", "tensorboard"}, (
+                line
+            )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if FENCE.search(page.read_text())], ids=name_of)

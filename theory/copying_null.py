@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .control_rules import ShuffledRule
 from .halves import Block
-from .law import Rule
+from .law import Law, Rule
 from .memorization import chance_memorization
 from .pair_statistics import PairStatistics, maximise
 from .pairwise import EXACT, PairwiseLaw, check_valid_grids
@@ -38,7 +39,7 @@ class NullOfCopying(NamedTuple):
     rungs: dict[str, float]
 
 
-def null_of_copying(rule: Rule, train: Tensor) -> NullOfCopying:
+def null_of_copying(rule: Rule, train: Tensor, laws: Mapping[str, Law] | None = None) -> NullOfCopying:
     """The largest memorization among the laws on the ladder to a training set that copy none of it.
 
     Each law p repeats training samples in sum_{x in train} p(x) of its draws: ``chance``, the uniform law on the rule's
@@ -53,6 +54,7 @@ def null_of_copying(rule: Rule, train: Tensor) -> NullOfCopying:
     Args:
         rule: the rule.
         train: training symbols (N, D), valid grids.
+        laws: the ``cells`` and ``pairs`` of this training set, where they are built already; see `References`.
 
     Returns:
         The null, with the memorization of each rung.
@@ -61,23 +63,22 @@ def null_of_copying(rule: Rule, train: Tensor) -> NullOfCopying:
         ValueError: no training samples, symbols of another shape, or samples that break the rule.
     """
     check_valid_grids(rule, train)
-    rungs = {"chance": chance_memorization(rule, train), "cells": _repeats(_cells(rule, train), train)}
+    if isinstance(rule, ShuffledRule):  # the order of cells changes nothing, but halves of the grid can be slow to find
+        return null_of_copying(rule.rule, rule.before(train))
+    cells = laws["cells"] if laws else ProductLaw.fit(train, rule.shape, rule.alphabet)
+    rungs = {"chance": chance_memorization(rule, train), "cells": _repeats(cells, train)}
     error = 0.0
     if rule.support_size <= EXACT:
-        rungs["pairs"] = _repeats(PairwiseLaw.fit(rule, train), train)
+        rungs["pairs"] = _repeats(laws["pairs"] if laws else PairwiseLaw.fit(rule, train), train)
     elif (sampled := _sampled_pairs(rule, train)) is not None:
         rungs["pairs"], error = sampled
     rung = max(rungs, key=lambda name: rungs[name])
     return NullOfCopying(rungs[rung], rung, error if rung == "pairs" else 0.0, rungs)
 
 
-def _repeats(law: ProductLaw | PairwiseLaw, train: Tensor) -> float:
+def _repeats(law: Law, train: Tensor) -> float:
     """P(a draw is a training sample)."""
     return min(1.0, float(law.log_prob(torch.unique(train, dim=0)).exp().sum()))
-
-
-def _cells(rule: Rule, train: Tensor) -> ProductLaw:
-    return ProductLaw(F.one_hot(train.long(), rule.alphabet).double().mean(0), rule.shape)
 
 
 def _sampled_pairs(rule: Rule, train: Tensor) -> tuple[float, float] | None:

@@ -12,6 +12,8 @@ from .law import Rule, masked_except
 
 WHOLE = 2**12
 """Up to so many valid grids are listed whole: cutting them would save nothing."""
+LISTED = 2**18
+"""So are up to so many of a rule without structure, whose marginals cost more than the list is long."""
 
 
 class Block(NamedTuple):
@@ -26,18 +28,18 @@ def halves(rule: Rule) -> list[Block]:
 
     The upper half ends below the middle of the rows, or in the middle of a single row. Upper halves that allow the
     same lower ones belong together. They are told apart by the log partition functions of two random fields on the
-    lower cells, which agree by accident alone; the count of all grids is checked. A small support is left whole: one
-    block, whose lower halves have no cells.
+    lower cells, which agree by accident alone; the count of all grids is checked. A small support, and one of little
+    structure, is left whole: one block, whose lower halves have no cells.
 
     Raises:
         ValueError: halves that differ were taken for the same.
     """
     height, width = rule.shape
-    cut = rule.dim if rule.support_size <= WHOLE else height // 2 * width or rule.dim // 2
+    cut = height // 2 * width or rule.dim // 2
     nothing = torch.zeros(1, 0, dtype=torch.int64)
+    if rule.support_size <= WHOLE or rule.support_size <= min(LISTED, rule.cost):
+        return [Block(_completions(rule, nothing, rule.dim)[0], nothing)]
     upper, _ = _completions(rule, nothing, cut)
-    if cut == rule.dim:
-        return [Block(upper, nothing)]
     kinds = _by_kind(rule, upper)
     completed, origin = _completions(rule, torch.stack([part[0] for part in kinds]), rule.dim)
     lower = completed[:, cut:].split(torch.bincount(origin).tolist())

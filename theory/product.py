@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .law import BLOCKED, Law, check_grid
@@ -36,6 +37,16 @@ class ProductLaw(Law):
                 "each row of probs must be non-negative and sum to 1; divide it by its sum, or compute it in float64"
             )
         self.probs = probs / totals
+
+    @classmethod
+    def fit(cls, x: Tensor, shape: tuple[int, int], alphabet: int) -> ProductLaw:
+        """How often each symbol occurs in each cell of grids (N, D), and nothing else of them."""
+        return ProductLaw(F.one_hot(x.long(), alphabet).double().mean(0), shape)
+
+    @classmethod
+    def of(cls, law: Law) -> ProductLaw:
+        """The cells of a law without their dependence."""
+        return ProductLaw(law.unmask_probs(torch.full((1, law.dim), law.alphabet))[0], law.shape)
 
     @property
     def entropy(self) -> float:

@@ -108,9 +108,7 @@ def rule_gap_estimate(
     be negative, and stays accurate where both losses agree to many digits. At small sigma it lives on rare noise that
     carries one cell half way to another symbol; half of the draws are made so, and weighted for it.
     """
-    unseen = torch.full((1, law.dim), law.alphabet)
-    independent = ProductLaw(law.unmask_probs(unseen)[0], law.shape)
-    with_rule, without = OptimalDenoiser(law, encoding), OptimalDenoiser(independent, encoding)
+    with_rule, without = OptimalDenoiser(law, encoding), OptimalDenoiser(ProductLaw.of(law), encoding)
     levels = check_sigmas(sigmas)
     draws = _ShiftedDraws(law, with_rule.encoding, n_samples, generator)
     gaps = []

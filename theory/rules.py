@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
+from .control_rules import ShuffledRule, random_subset
 from .counts import GroupCount
 from .latin import LatinSquare, Sudoku
 from .law import Rule
@@ -27,6 +29,9 @@ MOST_CELLS = 2**20
 LONGEST_SPEC = 10_000
 """Characters of the longest spec; 900 counts take 3,500."""
 
+MOST_KEPT = 64
+"""Rules that a process keeps to give them again."""
+
 
 def rule(spec: str) -> Rule:
     """Build a rule from its spec, such as ``parity:6x6,G=3``.
@@ -35,7 +40,8 @@ def rule(spec: str) -> Rule:
         spec: ``name:grid`` or ``name:grid,KEY=VALUE``; the grid has at most 2^20 cells.
 
     Returns:
-        The rule, whose ``spec`` builds it again.
+        The rule, whose ``spec`` builds it again. It is built once a process, with all that it has found of itself:
+        the same text gives the same object, for the `MOST_KEPT` used last.
 
     Raises:
         ValueError: an unknown name or an impossible grid or option; the message names the known rules and the fault.
@@ -44,7 +50,8 @@ def rule(spec: str) -> Rule:
         raise ValueError(f"a rule is named by a text such as 'parity:6x6,G=3', got {type(spec).__name__}")
     if len(spec) > LONGEST_SPEC:
         raise ValueError(f"a rule's spec has at most {LONGEST_SPEC:,} characters, got {len(spec):,}: {spec[:40]!r}...")
-    name, colon, rest = spec.strip().partition(":")
+    spec = spec.strip()
+    name, colon, rest = spec.partition(":")
     if name not in _FAMILIES:
         known = ", ".join(own if isinstance(entry, Rule) else entry.example for own, entry in _FAMILIES.items())
         raise ValueError(
@@ -59,6 +66,12 @@ def rule(spec: str) -> Rule:
                 f"rule {_short(spec)!r}: {name!r} is one rule, of one grid; leave out {_short(':' + rest)!r}"
             )
         return family
+    return _built(family, rest, _short(spec))
+
+
+@lru_cache(MOST_KEPT)
+def _built(family: Family, rest: str, shown: str) -> Rule:
+    """The rule of a family with this grid and options; `shown` is the spec in messages."""
     grid, *pairs = rest.split(",")
     try:
         _check_size(grid)
@@ -70,7 +83,7 @@ def rule(spec: str) -> Rule:
             options[key] = value
         return family.build(grid, options)
     except ValueError as fault:
-        raise ValueError(f"rule {_short(spec)!r}: {fault} (example: {family.example})") from None
+        raise ValueError(f"rule {shown!r}: {fault} (example: {family.example})") from None
 
 
 def register_rule(name: str, family: Family | Rule) -> None:
@@ -90,6 +103,7 @@ def register_rule(name: str, family: Family | Rule) -> None:
     if not isinstance(family, Family | Rule):
         raise ValueError(f"register_rule takes a Family or a Rule, got {type(family).__name__}")
     if isinstance(family, Rule):
+        _built.cache_clear()  # it may be kept under the spec that it had
         family.spec = name
     _FAMILIES[name] = family
 
@@ -179,6 +193,18 @@ def _sudoku(grid: str, options: Options) -> Rule:
     return Sudoku(*parse_grid(grid))
 
 
+def _shuffled(grid: str, options: Options) -> Rule:
+    before = {key: value for key, value in options.items() if key != "seed"}
+    (seed,) = parse_options({key: value for key, value in options.items() if key == "seed"}, "seed")
+    spec = ",".join([grid, *(f"{key}={value}" for key, value in before.items())])
+    return ShuffledRule(rule(spec), parse_int("seed", seed))
+
+
+def _random(grid: str, options: Options) -> Rule:
+    M, seed = parse_options(options, "M", "seed")
+    return random_subset(parse_grid(grid), parse_int("M", M), parse_int("seed", seed))
+
+
 def _parse_side(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"the side must be an integer, such as 6, got {_short(text)!r}")
@@ -194,4 +220,6 @@ _FAMILIES: dict[str, Family | Rule] = {
     "permutation": Family(_permutation, "permutation:6"),
     "latin": Family(_latin, "latin:6"),
     "sudoku": Family(_sudoku, "sudoku:2x3"),
+    "shuffled": Family(_shuffled, "shuffled:parity:6x6,G=3,seed=1"),
+    "random": Family(_random, "random:4x6,M=65536,seed=0"),
 }

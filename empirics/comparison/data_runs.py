@@ -14,10 +14,10 @@ from torch import Tensor
 from ...theory import Density
 from ..data import random_stream
 from ..pixels import Pixels
+from ..references import references
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
 from ..text_tables import plain_table
-from .data_references import references
 
 REFERENCES = ("empirical", "gaussian")
 """By default: the training set, and the normal density with its mean and covariance."""

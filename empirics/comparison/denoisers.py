@@ -56,6 +56,8 @@ def compare_denoisers(
         One row a split and sigma:
         split: its name; ``"x"`` when x is a tensor.
         sigma: in data units.
+        denoising_loss, denoising_loss_se: mean over images and dimensions of the squared error of the net's denoised
+            images, in data units^2, and its standard error over samples.
         score_mse_R, score_mse_R_se: for each reference R, mean over images and dimensions of the squared difference of
             the scores, in units of 1 / data unit^2 (times sigma^4: that of the denoised images), and its standard
             error over samples.
@@ -96,7 +98,8 @@ class NoisyBatch(NamedTuple):
     rows: slice  # of the split's samples
     level: int  # index of sigma
     sigma: float
-    y: Tensor  # (B, C, H, W)
+    clean: Tensor  # (B, C, H, W)
+    y: Tensor  # like clean
     denoised: dict[str, Tensor]  # float64, like y
 
 
@@ -141,7 +144,7 @@ def noisy_batches(
                 for k, sigma in enumerate(levels.tolist()):
                     y = clean + sigma * noise[rows].to(dtype)
                     denoised = {R: _call(D, y, sigma, device) for R, D in references.items()}
-                    yield NoisyBatch(split, rows, k, sigma, y, denoised)
+                    yield NoisyBatch(split, rows, k, sigma, clean, y, denoised)
 
 
 @torch.no_grad()
@@ -171,6 +174,7 @@ class _Sums:
 
         self.references = references
         self.squared = {R: zeros() for R in references}
+        self.missed = zeros()  # squared errors of the net's denoised images
         self.own, self.reference = zeros(), {R: zeros() for R in references}  # squared scores, times sigma^4
         self.cosine = {R: zeros() for R in references}
         self.along, self.signal, self.displacement = zeros(), zeros(), zeros()
@@ -180,6 +184,7 @@ class _Sums:
         at = batch.rows, batch.level
         f, y = denoised.flatten(1), batch.y.double().cpu().flatten(1)
         exact = {R: D.flatten(1) for R, D in batch.denoised.items()}
+        self.missed[at] += (f - batch.clean.double().cpu().flatten(1)).square().sum(1)
         self.own[at] += (f - y).square().sum(1)
         self.draws[at] += 1
         self.numbers[at] += f.shape[1]
@@ -198,6 +203,8 @@ class _Sums:
     def table(self, split: str, levels: Tensor, dtype: torch.dtype) -> pd.DataFrame:
         columns: dict[str, object] = {"split": split, "sigma": levels.numpy()}
         mse = {}
+        loss, error = ratio_and_error(self.missed, self.numbers)
+        columns |= {"denoising_loss": loss.numpy(), "denoising_loss_se": error.numpy()}
         for R in self.references:
             mse[R], error = ratio_and_error(self.squared[R], self.numbers)
             columns[f"score_mse_{R}"] = (mse[R] / levels**4).numpy()

@@ -64,8 +64,8 @@ def diffusers_denoiser(model: Any, scheduler: Any, label: int | None = None) -> 
         raise ImportError("diffusers_denoiser needs diffusers: pip install 'twoclocks[diffusers]'") from error
     known = (thing for thing in objects_within(model) if isinstance(thing, DiTTransformer2DModel | UNet2DModel))
     inner: Any = next(known, None)
-    is_dit, is_unet = isinstance(inner, DiTTransformer2DModel), isinstance(inner, UNet2DModel)
-    if is_dit:
+    is_transformer, is_unet = isinstance(inner, DiTTransformer2DModel), isinstance(inner, UNet2DModel)
+    if is_transformer:
         classes, divisor = inner.config.num_embeds_ada_norm, inner.config.patch_size
         if label is None and takes(model, None, None, class_labels=None):  # a wrapper may see to it itself
             label = classes

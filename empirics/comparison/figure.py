@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
 
 COORDINATE = "memorization coordinate"
 _MAP = LinearSegmentedColormap.from_list("rule to memory", [COLOURS["rule"], "#f4f4f4", COLOURS["memorization"]])
@@ -34,7 +35,13 @@ _REFERENCES = {  # label, colour, line style and marker of each reference's KL
 
 
 def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Draw a comparison over training, as PNG or PDF by the path's suffix.
+    """Write `comparison_figure` of the same table and run, as PNG or PDF by the path's suffix."""
+    with figure_style():
+        comparison_figure(table, run).savefig(path)
+
+
+def comparison_figure(table: pd.DataFrame, run: Run) -> Figure:
+    """Draw a comparison over training.
 
     For a DiT: the memorization coordinate over step and sigma, on train and held-out samples; the same as curves at
     some sigmas; and the squared displacement towards the training set against sigma, beside the condensation scale.
@@ -45,7 +52,6 @@ def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
     Args:
         table: from `compare_over_training`.
         run: the run it is of.
-        path: where to write.
 
     Raises:
         ValueError: a table of another kind of run.
@@ -75,7 +81,7 @@ def plot_comparison(table: pd.DataFrame, run: Run, path: str | Path) -> None:
         c, most = run.config, table["n_samples"].max()
         title = f"{c.model}, {c.rule}, N = {c.n_train}, seed {c.seed}; at most {most} samples a split"
         figure.suptitle(title, fontsize=9)
-        figure.savefig(path)
+        return figure
 
 
 def _has_held_out(ax: Axes, table: pd.DataFrame) -> bool:
@@ -104,7 +110,7 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
         ax.clabel(lines, fmt="%g", fontsize=7)
     if place == "sigma":
         ax.set_yscale("log")
-        _plain_ticks(ax.yaxis)
+        plain_ticks(ax.yaxis)
     else:  # rows alternate, so that contours would not read
         row, column = np.nonzero(value >= 0.5)
         ax.plot(steps[column], places[row], "k.", ms=2.5)
@@ -112,7 +118,7 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
     ax.grid(False)
     what = "samples" if place == "sigma" else "prefixes (dots: at least 1/2)"
     ax.set_title(f"{COORDINATE}, {split} {what}", pad=16)
-    _step_axis(ax, run, steps, on_map=True)
+    step_axis(ax, run, steps, on_map=True)
     return mesh
 
 
@@ -130,7 +136,7 @@ def _curves_by_sigma(ax: Axes, table: pd.DataFrame, run: Run) -> None:
     ax.set_ylim(top=1.5)
     ax.set_title("train samples: solid, held-out samples: dashed", pad=16)
     ax.legend(loc="upper left", ncols=3, **_OPAQUE)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _displacement(ax: Axes, table: pd.DataFrame, scale: float | None) -> None:
@@ -146,7 +152,7 @@ def _displacement(ax: Axes, table: pd.DataFrame, scale: float | None) -> None:
     ax.set_xscale("log")
     ax.set_xlim(table["sigma"].min(), table["sigma"].max())
     ax.set_ylim(0, 1.35 * rows["signal"].max() if len(rows) else 1)
-    _plain_ticks(ax.xaxis)
+    plain_ticks(ax.xaxis)
     ax.set_xlabel("noise level sigma")
     ax.set_ylabel("squared displacement per dimension")
     ax.set_title(f"pull towards the training set, train samples, step {last}", pad=16)
@@ -161,7 +167,7 @@ def _curves_by_split(ax: Axes, table: pd.DataFrame, run: Run) -> None:
     _between(ax)
     ax.set_title("all positions where both optima are defined", pad=16)
     ax.legend(loc="upper left", **_OPAQUE)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
@@ -172,7 +178,7 @@ def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
     ax.set_yscale("log")
     ax.set_ylabel("KL(reference || learned), nats a token")
     ax.set_title(f"{split} prefixes", pad=16)
-    _step_axis(ax, run, table["step"].unique())
+    step_axis(ax, run, table["step"].unique())
 
 
 def _band(ax: Axes, curve: pd.DataFrame, name: str, style: str, colour: object, marker: str, label: str | None) -> None:
@@ -193,7 +199,7 @@ def _between(ax: Axes) -> None:
     ax.set_ylabel(COORDINATE)
 
 
-def _step_axis(ax: Axes, run: Run, steps: np.ndarray, on_map: bool = False) -> None:
+def step_axis(ax: Axes, run: Run, steps: np.ndarray, on_map: bool = False) -> None:
     """Log steps, with both clocks of an ended run."""
     ax.set_xscale("log")
     ax.set_xlabel("training step")
@@ -222,7 +228,7 @@ def _mark_scale(ax: Axes, scale: float | None, horizontal: bool) -> None:
         ax.annotate(r"$\sigma_c(N)$", where, xycoords=coordinates, fontsize=9, **align)  # type: ignore[arg-type]
 
 
-def _plain_ticks(axis: Axis) -> None:
+def plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
@@ -50,16 +51,8 @@ def compare_over_training(
     Raises:
         ValueError: no weights kept, or none of a step asked for; sigmas for a GPT; n_samples below 2.
     """
-    kept = run.checkpoint_steps
-    wanted = kept if steps is None else sorted(set(steps))
-    if not wanted or not set(wanted) <= set(kept):
-        missing = [step for step in wanted if step not in kept]
-        raise ValueError(f"{run.path} keeps no weights{f' of step {missing[0]}' if missing else ''}; kept are {kept}")
-    options = {name: value for name, value in (("sigmas", sigmas), ("n_noise", n_noise)) if value is not None}
-    for name in options:
-        if name not in run.family.compare_options:
-            able = " or ".join(kind.title for kind in families().values() if name in kind.compare_options)
-            raise ValueError(f"{name} are for a {able}; leave them out for {run.config.model}")
+    wanted = kept_steps(run, steps)
+    options = compare_options(run, {"sigmas": sigmas, "n_noise": n_noise})
     laws: Mapping[str, Law | Density]
     if run.task.rule is None:  # numbers come as the network sees them
         splits, laws, codes = data_splits(run, n_samples), data_densities(run, references), None
@@ -70,3 +63,23 @@ def compare_over_training(
     config = replace(run.config, device=run.device)  # where the references are computed, too
     tables = run.family.compare(models, laws, splits, config, codes, progress, **options)
     return pd.concat(tables, names=["step", None]).reset_index("step").reset_index(drop=True)
+
+
+def kept_steps(run: Run, steps: Sequence[int] | None) -> list[int]:
+    """The checkpoints asked for, by default all; ValueError where a run does not keep one, or none."""
+    kept = run.checkpoint_steps
+    wanted = kept if steps is None else sorted(set(steps))
+    if not wanted or not set(wanted) <= set(kept):
+        missing = [step for step in wanted if step not in kept]
+        raise ValueError(f"{run.path} keeps no weights{f' of step {missing[0]}' if missing else ''}; kept are {kept}")
+    return wanted
+
+
+def compare_options(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options of a comparison that are not None; ValueError for one that is not of the run's family."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in run.family.compare_options:
+            able = " or ".join(kind.title for kind in families().values() if name in kind.compare_options)
+            raise ValueError(f"{name} are for a {able}; leave them out for {run.config.model}")
+    return given

@@ -17,8 +17,8 @@ from torch import Tensor
 from ...theory.dsm import Denoiser
 from ...theory.rows import Rows
 from ..data_files import read_data, read_held_out
+from ..references import references
 from ..text_tables import plain_table
-from .data_references import references
 from .denoisers import compare_denoisers
 
 BYTES = {"scale": 1 / 127.5, "shift": -1.0}

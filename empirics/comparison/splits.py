@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law, condensation_sigma
+from ...theory import Law, condensation_sigma
 from ..data import random_stream, sample_distinct
-from ..families.family import SLOW
+from ..references import SLOW, own_references
 from ..runs.run import Run
 
 
@@ -45,11 +45,9 @@ def reference_laws(run: Run) -> dict[str, Law]:
         ``population``, the rule; ``empirical``, the training set; and what sees less than the rule: for a DiT
         ``independent``, the cells without their dependence; for a GPT ``ngram_1`` and ``ngram_2``, the best Markov
         models of the rule that know the position and the last one or two symbols (not for a rule whose marginals
-        take seconds, such as 6x6 Latin squares).
+        take seconds, such as 6x6 Latin squares); and those that `register_reference` has added. Each is built once.
     """
-    rule = run.rule
-    laws: dict[str, Law] = {"population": rule, "empirical": EmpiricalLaw(run.train_set, rule.alphabet, rule.shape)}
-    return laws | run.family.lower_rungs(rule)
+    return run.references.named(run.family.references + own_references())
 
 
 def condensation_scale(run: Run) -> float:

@@ -41,6 +41,8 @@ def compare_next_token(
         For each split a row of all positions together, then one a position:
         split: its name; ``"x"`` when x is a tensor.
         position: t, 0..D-1; missing (pandas.NA) in the row of all positions.
+        cross_entropy, cross_entropy_se: mean of -log q(symbol that follows), in nats a token, and its standard error
+            over samples.
         kl_R, kl_R_se: for each reference R, mean KL(R || learned) in nats a token, and its standard error over samples.
             This direction stays finite where R gives a symbol no chance; it is the loss in excess of that of R itself,
             on prefixes like these whose next symbol R draws.
@@ -85,18 +87,21 @@ def compare_tokens_on(
     tables = []
     for split, x in splits.items():
         log_learned = torch.cat([_log_probs(model, part, laws[split]) for part in x.split(batch_size)])
-        tables.append(_compare(split, log_learned, laws[split]))
+        tables.append(_compare(split, x, log_learned, laws[split]))
     return pd.concat(tables, ignore_index=True)
 
 
-def _compare(split: str, log_learned: Tensor, laws: Mapping[str, Tensor]) -> pd.DataFrame:
+def _compare(split: str, x: Tensor, log_learned: Tensor, laws: Mapping[str, Tensor]) -> pd.DataFrame:
     n, D, _ = log_learned.shape
     columns: dict[str, object] = {"split": split, "position": pd.array([pd.NA, *range(D)], dtype="Int64")}
+    surprise = -log_learned.gather(-1, x.long().cpu()[..., None])[..., 0]
+    mean, error = ratio_and_error(*_rows(surprise, torch.ones_like(surprise)))
+    columns |= {"cross_entropy": mean.numpy(), "cross_entropy_se": error.numpy()}
     divergence, defined = {}, {}
     for R, probs in laws.items():
         defined[R] = (probs.sum(-1) > 0.5).double()  # (n, D); an undefined law is all zero
-        surprise = torch.where(probs > 0, probs * log_learned, 0).sum(-1)
-        divergence[R] = (torch.special.entr(probs).sum(-1).neg() - surprise).clamp_min(0)  # but for rounding it is
+        against = torch.where(probs > 0, probs * log_learned, 0).sum(-1)
+        divergence[R] = (torch.special.entr(probs).sum(-1).neg() - against).clamp_min(0)  # but for rounding it is
         mean, error = ratio_and_error(*_rows(divergence[R], defined[R]))
         columns[f"kl_{R}"], columns[f"kl_{R}_se"] = mean.numpy(), error.numpy()
         columns[f"defined_{R}"] = _rows(defined[R])[0].sum(0).long().numpy()

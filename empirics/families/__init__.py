@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 
 from torch import nn
 
 from ...models.layers import SIZES
 from ...theory import Rule
+from ..discovery import offered
 from ..pixels import Codes
 from .family import Batches, Family, Generations
 
@@ -70,5 +69,4 @@ def build_model(name: str, rule: Rule | None, encoding: Codes | None = None) -> 
 
 @cache
 def _own_families() -> dict[str, Family]:
-    found = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return {module.FAMILY.name: module.FAMILY for module in found if hasattr(module, "FAMILY")}
+    return {found.name: found for found in offered(__name__, "FAMILY").values()}

@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models import GPT, Size
-from ...theory import Law, NGramLaw, Rule
+from ...theory import Law, Rule
 from ..comparison.tokens import compare_tokens_on, token_laws
 from ..config import RunConfig
-from .family import SLOW, Family, Generations, entropy_floors, no_encoding, training_rows
-
-NGRAM_ORDERS = (1, 2)
+from .family import Family, Generations, entropy_floors, no_encoding, training_rows
 
 
 def network(size: Size, rule: Rule, encoding: None) -> nn.Module:
@@ -41,15 +39,6 @@ def generate(
 ) -> Generations:
     """Grids drawn cell by cell, by one uniform number a cell, whatever the model says."""
     return Generations(model.generate(n, generator).cpu(), torch.zeros(n, dtype=torch.bool))
-
-
-def lower_rungs(rule: Rule) -> dict[str, Law]:
-    """``ngram_1``, ``ngram_2``: the best Markov models of the rule that know the position and the symbols just before.
-
-    None for a rule whose marginals take seconds, such as 6x6 Latin squares.
-    """
-    orders = [] if rule.cost > SLOW else [order for order in NGRAM_ORDERS if order < rule.dim]
-    return {f"ngram_{order}": NGramLaw(rule, order) for order in orders}
 
 
 def compare(
@@ -79,6 +68,6 @@ FAMILY = Family(
     generate=generate,
     floors=entropy_floors,
     passes=lambda config: 1.0,
-    lower_rungs=lower_rungs,
+    references=("population", "empirical", "ngram_1", "ngram_2"),
     compare=compare,
 )

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from ...models import EDM, DiT, Size
 from ...models.edm import loss_weight
-from ...theory import Density, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw, Rule
+from ...theory import Density, Encoding, Law, OptimalDenoiser, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ...theory.encodings import default_encoding
 from ..comparison.denoisers import compare_on, noisy_batches
 from ..config import RunConfig
 from ..data import random_stream
 from ..pixels import Codes
+from ..references import references_of
 from ..sampling import sample_images, sigma_schedule
 from .family import BLOCK, Batches, Family, Generations, training_rows
 
@@ -97,11 +98,12 @@ def generate(
 
 def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding) -> dict[str, float]:
     """The EDM loss of both optima, the mean over the training noise of 16,384 draws."""
-    few = dataclasses.replace(config, batch_size=256)
+    few = dataclasses.replace(config, batch_size=256, online=False)
     draws = Batches(FAMILY, few, train, encoding, torch.device("cpu"))
     values = {}
-    for name, law in (("population", rule), ("empirical", EmpiricalLaw(train, rule.alphabet, rule.shape))):
-        denoiser = OptimalDenoiser(law, encoding)
+    laws = references_of(rule, train)
+    for name in ("population", "empirical"):
+        denoiser = OptimalDenoiser(laws[name], encoding)
         values[name] = float(torch.stack([loss(denoiser, draws[step], encoding) for step in range(64)]).mean())
     return values
 
@@ -109,12 +111,6 @@ def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding) -> 
 def passes(config: RunConfig) -> float:
     """Calls of the network in one generation: Heun's method takes two a step but for the last."""
     return config.sampler_steps if config.sampler == "euler" else 2 * config.sampler_steps - 1
-
-
-def lower_rungs(rule: Rule) -> dict[str, Law]:
-    """``independent``: the rule's cells without their dependence."""
-    cells = rule.marginals(torch.zeros(rule.dim, rule.alphabet, dtype=torch.float64))
-    return {"independent": ProductLaw(cells, rule.shape)}
 
 
 def compare(
@@ -154,7 +150,7 @@ FAMILY = Family(
     generate=generate,
     floors=floors,
     passes=passes,
-    lower_rungs=lower_rungs,
+    references=("population", "empirical", "independent"),
     compare=compare,
     compare_options=("sigmas", "n_noise"),
 )

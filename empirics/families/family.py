@@ -11,17 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import Size
-from ...theory import EmpiricalLaw, Encoding, Law, Rule
+from ...theory import Encoding, Rule
 from ..config import RunConfig
 from ..data import random_stream
 from ..pixels import Codes
+from ..references import references_of
 
 BLOCK = 64
 """Steps whose batches are drawn at once; part of what a seed means."""
-
-
-SLOW = 4e6
-"""`Rule.cost` beyond which an exact optimum takes seconds a batch."""
 
 
 class Generations(NamedTuple):
@@ -51,7 +48,7 @@ class Family:
             follows one sample through training: noise added on the way is left out.
         floors: (config, rule, train, encoding) -> the loss of the exact optima: "population" and "empirical".
         passes: (config) -> passes of the network over a grid that one generation takes.
-        lower_rungs: (rule) -> laws that know less than the rule, by name, to compare with.
+        references: names of the `References` that its comparisons hold a model against, beside registered ones.
         compare: (pairs of a step and its network, laws, splits, config, encoding, progress, **options) -> a table per
             step, the comparison with the exact laws, on the same samples for all steps.
         compare_options: options of `compare` beyond those that every family has.
@@ -69,7 +66,7 @@ class Family:
     generate: Callable[..., Generations]
     floors: Callable[[RunConfig, Rule, Tensor, Any], dict[str, float]]
     passes: Callable[[RunConfig], float]
-    lower_rungs: Callable[[Rule], dict[str, Law]]
+    references: tuple[str, ...]
     compare: Callable[..., dict[int, pd.DataFrame]]
     compare_options: tuple[str, ...] = ()
 
@@ -83,13 +80,16 @@ class Batches:
         train: training symbols (N, D), or samples (N, ...).
         encoding: of the family's network.
         device: where batches are wanted.
+        rule: of an online run, whose every batch is fresh.
     """
 
     def __init__(
-        self, family: Family, config: RunConfig, train: Tensor, encoding: Codes | None, device: torch.device
-    ) -> None:
-        self.family, self.config, self.encoding = family, config, encoding
-        self.data = (encoding.encode(train) if encoding else train).to(device)
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Codes | None, device: torch.device,
+        rule: Rule | None = None,
+    ) -> None:  # fmt: skip
+        self.family, self.config, self.encoding, self.device = family, config, encoding, device
+        self.data = self._encoded(train)
+        self.population = rule if config.online else None
         self._block = -1
         self._drawn: Sequence[Any] = []
 
@@ -97,12 +97,22 @@ class Batches:
         """The batch of a step, counted from 0."""
         if step // BLOCK != self._block:
             self._block = step // BLOCK
-            self._drawn = self.family.batches(self.config, self.data, self.encoding, self._block)
+            data = self.data if self.population is None else self._encoded(self._fresh(self.population))
+            self._drawn = self.family.batches(self.config, data, self.encoding, self._block)
         return self._drawn[step % BLOCK]
+
+    def _fresh(self, population: Rule) -> Tensor:
+        stream = random_stream(self.config.seed, "fresh samples", self._block)
+        return population.sample(BLOCK * self.config.batch_size, stream)
+
+    def _encoded(self, symbols: Tensor) -> Tensor:
+        return (self.encoding.encode(symbols) if self.encoding else symbols).to(self.device)
 
 
 def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:
-    """Which training samples the steps of a block see: int64 (BLOCK, batch size), on the CPU."""
+    """Which samples the steps of a block see: int64 (BLOCK, batch size), on the CPU; an online run sees each once."""
+    if config.online and n_train == BLOCK * config.batch_size:
+        return torch.arange(n_train).view(BLOCK, config.batch_size)
     stream = random_stream(config.seed, "batches", block)
     return torch.randint(n_train, (BLOCK, config.batch_size), generator=stream)
 
@@ -115,5 +125,5 @@ def no_encoding(config: RunConfig, rule: Rule) -> None:
 
 def entropy_floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
     """The entropies of the rule and of the training set, in nats a cell: what a likelihood of whole grids attains."""
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    return {"population": rule.entropy / rule.dim, "empirical": empirical.entropy / rule.dim}
+    laws = references_of(rule, train)
+    return {name: laws[name].entropy / rule.dim for name in ("population", "empirical")}

@@ -150,7 +150,7 @@ FAMILY = Family(
     generate=generate,
     floors=entropy_floors,
     passes=passes,
-    lower_rungs=lambda rule: {},
+    references=("population", "empirical"),
     compare=compare,
     compare_options=("mask_rates",),
 )

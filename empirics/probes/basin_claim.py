@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from ..onsets import Onset, detect_onset
 from ..runs.run import Run
-from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from ..statistics.claims import LEVEL, NEGLIGIBLE_RATIO, STATEMENTS, ClaimVerdict, Verdict
 from ..statistics.resampling import percentile_interval, stratified_weights
-from ..style import COLOURS, figure_style, new_figure
-from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, return_fractions
+from ..style import COLOURS, new_figure
+from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, basins_figure, return_fractions, run_basins
 from .claim_parts import bootstrap_weights, compared_text, onset_of_draws, same_time, together
-from .phases import LEARNED, by_denoiser, mark_clocks, outer_legend, run_title
+from .phases import LEARNED, affordable, by_denoiser, mark_clocks, outer_legend, run_title
+from .probe import Probe, Tables
 from .record import RULE_HALF, RunRecord, run_record
 
-STATEMENT = "basins of rule-valid samples expand around tau_rule; basins of training samples dominate from tau_mem on"
 TEST = (
     "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors; p: t-test); over "
     "tau_rule, the step at which returns of novel valid grids are half way from the cube's to the rule's optimum"
@@ -80,7 +80,7 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
     reasons = [f"no weights kept {name}" for name, found in needed.items() if not len(found)]
     reasons += [f"no {name}" for name in _LEVELS if name not in set(table["denoiser"])]
     if reasons:
-        return ClaimVerdict("C7", STATEMENT, None, None, TEST, None, "undecided", 1, "; ".join(reasons))
+        return ClaimVerdict("C7", STATEMENTS["C7"], None, None, TEST, None, "undecided", 1, "; ".join(reasons))
 
     expansion = expansion_onset(table, n_boot, seed)
     ratios = basin_ratios(table, n_boot, seed)
@@ -103,7 +103,9 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
         "one run: intervals over anchors and noise",
     ]
     verdict = together([same_time(expansion, rule), _decide(dominance, p_value)])
-    return ClaimVerdict("C7", STATEMENT, dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes))
+    return ClaimVerdict(
+        "C7", STATEMENTS["C7"], dominance[0], dominance[1:], TEST, p_value, verdict, 1, "; ".join(notes)
+    )
 
 
 def expansion_onset(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> Onset:
@@ -125,14 +127,14 @@ def expansion_onset(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> O
     return onset_of_draws(learned.index.to_numpy(float), weights @ learned.to_numpy(float).T >= level[:, None])
 
 
-def plot_basin_ratio(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Write `draw_basin_ratio` of a table from `run_basins`, as PNG or PDF by the path's suffix."""
-    with figure_style():
-        figure, (axes,) = new_figure(1, 2, 9.0, 3.9)
-        title = draw_basin_ratio(axes, table, run_record(run))
-        outer_legend(figure, axes[:1], ncols=5)
-        figure.suptitle(f"{run_title(run)}; {title}", fontsize=9, y=1.06)
-        figure.savefig(path, bbox_inches="tight")
+def basin_ratio_figure(table: pd.DataFrame, run: Run) -> Figure:
+    """`draw_basin_ratio` of a table from `run_basins`."""
+    figure, (axes,) = new_figure(1, 2, 9.0, 3.9)
+    title = draw_basin_ratio(axes, table, run_record(run))
+    outer_legend(figure, axes[:1], ncols=5)
+    axes[0].set_title(" ", pad=15)  # room for the names of the clocks
+    figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
+    return figure
 
 
 def draw_basin_ratio(axes: Sequence[Axes], table: pd.DataFrame, run: RunRecord) -> str:
@@ -210,3 +212,19 @@ def _decide(ratio: tuple[float, float, float], p_value: float) -> Verdict:
     if p_value < LEVEL and ratio[1] > 1:
         return "supported"
     return "not supported" if ratio[2] < NEGLIGIBLE_RATIO else "undecided"
+
+
+def _measure(run: Run) -> Tables:
+    table = run_basins(run, optima=affordable(run, "cube optimum", "rule optimum", "training-set optimum"))
+    return {"basins": table, "basin_ratios": basin_ratios(table)}
+
+
+def _draw(tables: Tables, run: Run) -> dict[str, Figure]:
+    table = tables["basins"]
+    return {"basins": basins_figure(table, run), "basin_ratio": basin_ratio_figure(table, run)}
+
+
+PROBES = (
+    Probe("basins", "How far noise may carry a grid and be brought back to it", _measure, _draw, ("gaussian",),
+          judge=lambda tables, run: [claim_basins(tables["basins"], run.onsets)]),
+)  # fmt: skip

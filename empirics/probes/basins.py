@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 from torch import Tensor
 
-from ...theory import CubeLaw, Encoding, Rule
+from ...theory import Encoding, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ..data import hash_rows, occur, random_stream
 from ..runs.run import Run
 from ..sampling import sample_images, sigma_schedule
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, new_figure
 from .phases import Optimum, mark_clocks, outer_legend, over_run, run_splits, run_title, score_encoding
 
 SIGMAS = (0.5, 0.8, 1.2)
@@ -115,7 +115,7 @@ def run_basins(
     """
     rule, train, seed = run.rule, run.train_set, run.config.seed
     splits = run_splits(run, n_anchors)
-    cube = CubeLaw(rule.shape, rule.alphabet).sample(64 * n_anchors, random_stream(seed, "invalid grids"))
+    cube = run.references["cube"].sample(64 * n_anchors, random_stream(seed, "invalid grids"))
     anchors = {
         "train": splits["train"],
         "novel valid": splits["held-out"],
@@ -172,37 +172,36 @@ def clustered_interval(hits: np.ndarray, draws: np.ndarray, confidence: float = 
     return low, high
 
 
-def plot_basins(table: pd.DataFrame, run: Run, path: str | Path) -> None:
+def basins_figure(table: pd.DataFrame, run: Run) -> Figure:
     """Returns to the anchor, to any valid grid and to any training sample over training, a column a sigma."""
     fractions = return_fractions(table)
     labels = {"itself": "returns to the anchor", "valid": "ends at a valid grid", "train": "ends at a training sample"}
     sigmas = sorted(set(fractions["sigma"]))
-    with figure_style():
-        figure, axes = new_figure(3, len(sigmas), 2.6 * len(sigmas) + 0.6, 7.4, sharex=True, sharey=True)
-        for (row, outcome), (column, sigma) in ((r, c) for r in enumerate(OUTCOMES) for c in enumerate(sigmas)):
-            ax = axes[row][column]
-            here = fractions[(fractions["outcome"] == outcome) & (fractions["sigma"] == sigma)]
-            for k, (kind, (colour, marker)) in enumerate(KIND_STYLES.items()):
-                part = here[here["kind"] == kind]
-                rows = part[part["denoiser"] == "learned"]
-                reach = np.stack([rows["fraction"] - rows["low"], rows["high"] - rows["fraction"]])
-                steps = rows["step"].to_numpy(dtype=float) * math.exp(0.05 * (k - 1))
-                ax.errorbar(steps, rows["fraction"], reach, color=COLOURS[colour], marker=marker, markersize=4,
-                            elinewidth=1, label=f"from {kind} grids")  # fmt: skip
-                _draw_references(ax, part, colour)
-            for optimum, style in OPTIMUM_STYLES.items():
-                ax.plot([], [], color="k", ls=style, lw=1, label=optimum)
-            if row == 0:
-                ax.set_title(rf"noise $\sigma$ = {sigma:g}", pad=15)
-                mark_clocks(ax, run)
-            if row == 2:
-                ax.set_xlabel("training step")
-            if column == 0:
-                ax.set_ylabel(labels[outcome])
-            ax.set(xscale="log", ylim=(-0.03, 1.03))
-        outer_legend(figure, axes[0][:1])
-        figure.suptitle(f"{run_title(run)}; {anchor_counts(fractions)}", fontsize=9)
-        figure.savefig(path)
+    figure, axes = new_figure(3, len(sigmas), 2.6 * len(sigmas) + 0.6, 7.4, sharex=True, sharey=True)
+    for (row, outcome), (column, sigma) in ((r, c) for r in enumerate(OUTCOMES) for c in enumerate(sigmas)):
+        ax = axes[row][column]
+        here = fractions[(fractions["outcome"] == outcome) & (fractions["sigma"] == sigma)]
+        for k, (kind, (colour, marker)) in enumerate(KIND_STYLES.items()):
+            part = here[here["kind"] == kind]
+            rows = part[part["denoiser"] == "learned"]
+            reach = np.stack([rows["fraction"] - rows["low"], rows["high"] - rows["fraction"]])
+            steps = rows["step"].to_numpy(dtype=float) * math.exp(0.05 * (k - 1))
+            ax.errorbar(steps, rows["fraction"], reach, color=COLOURS[colour], marker=marker, markersize=4,
+                        elinewidth=1, label=f"from {kind} grids")  # fmt: skip
+            _draw_references(ax, part, colour)
+        for optimum, style in OPTIMUM_STYLES.items():
+            ax.plot([], [], color="k", ls=style, lw=1, label=optimum)
+        if row == 0:
+            ax.set_title(rf"noise $\sigma$ = {sigma:g}", pad=15)
+            mark_clocks(ax, run)
+        if row == 2:
+            ax.set_xlabel("training step")
+        if column == 0:
+            ax.set_ylabel(labels[outcome])
+        ax.set(xscale="log", ylim=(-0.03, 1.03))
+    outer_legend(figure, axes[0][:1])
+    figure.suptitle(f"{run_title(run)}; {anchor_counts(fractions)}", fontsize=9)
+    return figure
 
 
 def _draw_references(ax: Axes, part: pd.DataFrame, colour: str) -> None:

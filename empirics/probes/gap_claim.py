@@ -10,17 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from ..onsets import Onset, first_lasting
-from ..statistics.claims import ClaimVerdict
+from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..statistics.resampling import percentile_interval
 from .claim_parts import bootstrap_weights, compared_text, interval_verdict, onset_of_draws, same_time, together
 from .phases import LEARNED
 from .record import RULE_HALF
 from .spectra import GAP_SIGNIFICANCE, gap_onsets, gap_table
 
-STATEMENT = (
-    "the train / held-out loss gap opens first at noise scales of about 0.2 to 2; "
-    "random cube samples split off at rule learning"
-)
 TEST = (
     "sigma at which the gap first reaches a tenth of its largest value; over tau_rule, the step at which the cube gap "
     "reaches half the rule optimum's (bootstrap over samples)"
@@ -169,7 +165,7 @@ def claim_gap(gaps: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 200
     notes.append("one run: intervals over samples")
     verdict = together([interval_verdict(opening.interval, BAND) if opening else "undecided", same_time(cube, rule)])
     estimate, interval = (opening.sigma, opening.interval) if opening else (None, None)
-    return ClaimVerdict("C8", STATEMENT, estimate, interval, TEST, None, verdict, 1, "; ".join(notes))
+    return ClaimVerdict("C8", STATEMENTS["C8"], estimate, interval, TEST, None, verdict, 1, "; ".join(notes))
 
 
 def opening_text(opening: GapOpening | None) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...theory import CubeLaw
 from ..data import hash_rows, occur, random_stream
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, new_figure
 from .phases import mark_clocks, outer_legend, run_title
+from .probe import Probe
 from .record import RunRecord
 
 Array = np.ndarray
@@ -123,14 +123,14 @@ def hamming_references(run: Run, n_samples: int = 4096, seed: int = 0) -> pd.Dat
     """
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(seed, "rule reference"))
-    cube = CubeLaw(rule.shape, rule.alphabet).sample(n_samples, random_stream(seed, "cube reference"))
+    cube = run.references["cube"].sample(n_samples, random_stream(seed, "cube reference"))
     distance = nearest_hamming(fresh, train).distance
     rows = {"rule": distance, "rule, novel": distance[distance > 0], "cube": nearest_hamming(cube, train).distance}
     return pd.DataFrame([{"of": name, **_mean(values)} for name, values in rows.items() if len(values)])
 
 
-def plot_hamming(table: pd.DataFrame, references: pd.DataFrame, run: Run | RunRecord, path: str | Path) -> None:
-    """Distance to the nearest training sample over training, with its references, as PNG or PDF by the suffix.
+def hamming_figure(table: pd.DataFrame, references: pd.DataFrame, run: Run | RunRecord) -> Figure:
+    """Distance to the nearest training sample over training, with its references.
 
     Means of fewer than 10 generations are left out.
 
@@ -138,24 +138,22 @@ def plot_hamming(table: pd.DataFrame, references: pd.DataFrame, run: Run | RunRe
         table: from `hamming_over_training`.
         references: from `hamming_references`.
         run: gives clocks and scale; the run or its record.
-        path: of the figure.
     """
-    with figure_style():
-        figure, [[ax]] = new_figure(1, 1, 5.2, 3.8)
-        for name, rows in table[table["n"] >= FEW].groupby("of", sort=False):
-            label, colour, marker = GENERATION_LOOKS[str(name)]
-            at, mean, error = rows["step"], rows["hamming"], 1.96 * rows["hamming_se"]
-            ax.plot(at, mean, marker=marker, ms=3.5, color=colour, label=label)
-            ax.fill_between(at, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
-        draw_references(ax, references)
-        mark_clocks(ax, run)
-        ax.set_xscale("log")
-        ax.set_ylim(bottom=0)
-        ax.set_xlabel("training step")
-        ax.set_ylabel("cells to the nearest training sample")
-        ax.set_title(f"{run_title(run)}; {table['n'].max()} generations, 95% intervals", pad=15)
-        outer_legend(figure, [ax], ncols=2)
-        figure.savefig(path)
+    figure, [[ax]] = new_figure(1, 1, 5.2, 3.8)
+    for name, rows in table[table["n"] >= FEW].groupby("of", sort=False):
+        label, colour, marker = GENERATION_LOOKS[str(name)]
+        at, mean, error = rows["step"], rows["hamming"], 1.96 * rows["hamming_se"]
+        ax.plot(at, mean, marker=marker, ms=3.5, color=colour, label=label)
+        ax.fill_between(at, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
+    draw_references(ax, references)
+    mark_clocks(ax, run)
+    ax.set_xscale("log")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("training step")
+    ax.set_ylabel("cells to the nearest training sample")
+    ax.set_title(f"{run_title(run)}; {table['n'].max()} generations, 95% intervals", pad=15)
+    outer_legend(figure, [ax], ncols=2)
+    return figure
 
 
 def draw_references(ax: Axes, references: pd.DataFrame) -> None:
@@ -215,3 +213,13 @@ def _popcount_by_halves(words: Array) -> Array:
     words = (words & nibbles) + (words >> kind(2) & nibbles)
     words = (words + (words >> kind(4))) & byte
     return (words * ones >> kind(8 * words.itemsize - 8)).astype(np.uint8)
+
+
+PROBES = (
+    Probe(
+        "nearest",
+        "Distance from generations to the nearest training sample",
+        lambda run: {"nearest": hamming_over_training(run), "nearest_references": hamming_references(run)},
+        lambda tables, run: {"nearest": hamming_figure(tables["nearest"], tables["nearest_references"], run)},
+    ),
+)

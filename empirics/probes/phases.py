@@ -14,16 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from ...theory import CubeLaw, EmpiricalLaw, Encoding, Law, OptimalDenoiser, ProductLaw
+from ...theory import Encoding, Law, OptimalDenoiser
 from ...theory.dsm import Denoiser
 from ..comparison.splits import comparison_splits
 from ..placement import place_denoiser
+from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS
 from .record import RunRecord, run_record
 
 LEARNED = "learned"
 Optimum = Literal["cube optimum", "rule optimum", "training-set optimum", "training-cells optimum"]
+REFERENCE_OF = {
+    "cube optimum": "cube",
+    "rule optimum": "population",
+    "training-set optimum": "empirical",
+    "training-cells optimum": "cells",
+}
+"""The reference that each optimum of a probe's table is of."""
 OPTIMA: tuple[Optimum, ...] = ("rule optimum", "training-set optimum")
 BEFORE, AT_RULE, WINDOW, AFTER = r"before $\tau_{rule}$", r"at $\tau_{rule}$", "in the window", r"after $\tau_{mem}$"
 PHASE_STYLES = {  # colour and line style
@@ -89,6 +97,12 @@ def over_run(
         optimum = place_denoiser(OptimalDenoiser(_law(run, name), encoding), run.device)
         tables.append(_labelled(probe(optimum), name, None))
     return pd.concat(tables, ignore_index=True)
+
+
+def affordable(run: Run, *wanted: Optimum) -> tuple[Optimum, ...]:
+    """Those of the wanted optima that the run's rule can give in seconds."""
+    costly = run.rule.cost > SLOW
+    return tuple(optimum for optimum in wanted if not (costly and optimum == "rule optimum"))
 
 
 def kept_steps(run: Run | RunRecord) -> list[int]:
@@ -185,19 +199,6 @@ def _labelled(table: pd.DataFrame, denoiser: str, step: int | None) -> pd.DataFr
 
 
 def _law(run: Run, optimum: str) -> Law:
-    rule = run.rule
-    laws: dict[str, Callable[[], Law]] = {
-        "cube optimum": lambda: CubeLaw(rule.shape, rule.alphabet),
-        "rule optimum": lambda: rule,
-        "training-set optimum": lambda: EmpiricalLaw(run.train_set, rule.alphabet, rule.shape),
-        # knows how often the training set has each symbol in each cell, and nothing else
-        "training-cells optimum": lambda: ProductLaw(_frequencies(run.train_set, rule.alphabet), rule.shape),
-    }
-    if optimum not in laws:
-        raise ValueError(f"optima must be among {', '.join(laws)}, got {optimum!r}")
-    return laws[optimum]()
-
-
-def _frequencies(x: Tensor, alphabet: int) -> Tensor:
-    """How often each symbol occurs in each cell of grids (N, D): float64 (D, Q)."""
-    return torch.nn.functional.one_hot(x, alphabet).double().mean(0)
+    if optimum not in REFERENCE_OF:
+        raise ValueError(f"optima must be among {', '.join(REFERENCE_OF)}, got {optimum!r}")
+    return run.references[REFERENCE_OF[optimum]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -11,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.run import Run
-from ..style import figure_style, new_figure
-from .phases import by_denoiser, phase_steps, run_title
-from .planes import CORNERS, mean_planes, training_share
+from ..style import new_figure
+from .phases import affordable, by_denoiser, phase_steps, run_title
+from .planes import CORNERS, mean_planes, run_planes, training_share
+from .probe import Probe, Tables
 from .record import RunRecord, run_record
 
 Quantity = Literal["score", "displacement"]
@@ -26,30 +26,28 @@ _BAR = {"score": r"$|D(y) - y| / \sigma^2$", "displacement": "from b towards a"}
 CORNERS_TEXT = "a training sample, b valid and novel, c and d invalid"
 
 
-def plot_planes(table: pd.DataFrame, run: Run, path: str | Path, quantity: Quantity = "displacement") -> None:
-    """Heatmaps of one quantity, mean over planes, as PNG or PDF by the path's suffix.
+def planes_figure(table: pd.DataFrame, run: Run, quantity: Quantity = "displacement") -> Figure:
+    """Heatmaps of one quantity, mean over planes.
 
     Args:
         table: from `run_planes`.
         run: gives the title and the names of the phases.
-        path: of the figure.
         quantity: column of the table to draw.
     """
     means = mean_planes(table)
     names = row_names(means, run_record(run))
     sigmas = sorted(set(means["sigma"]))
-    with figure_style():
-        figure, axes = new_figure(len(names), len(sigmas), 1.6 * len(sigmas) + 1.0, 1.62 * len(names) + 1.2,
-                                  sharex=True, sharey=True)  # fmt: skip
-        draw_planes(figure, axes, means, quantity, training_share(table) if quantity == "displacement" else None)
-        for (first, *_), name in zip(axes, names, strict=True):
-            first.set_ylabel(name)
-        what = WHAT[quantity]
-        if quantity == "displacement":
-            what += "\n'to a': share of the square abcd drawn to a"
-        planes = f"mean over {table['plane'].nunique()} planes"
-        figure.suptitle(f"{what}\n{run_title(run)}; {planes}\n{CORNERS_TEXT}", fontsize=9)
-        figure.savefig(path)
+    figure, axes = new_figure(len(names), len(sigmas), 1.6 * len(sigmas) + 1.0, 1.62 * len(names) + 1.2,
+                              sharex=True, sharey=True)  # fmt: skip
+    draw_planes(figure, axes, means, quantity, training_share(table) if quantity == "displacement" else None)
+    for (first, *_), name in zip(axes, names, strict=True):
+        first.set_ylabel(name)
+    what = WHAT[quantity]
+    if quantity == "displacement":
+        what += "\n'to a': share of the square abcd drawn to a"
+    planes = f"mean over {table['plane'].nunique()} planes"
+    figure.suptitle(f"{what}\n{run_title(run)}; {planes}\n{CORNERS_TEXT}", fontsize=9)
+    return figure
 
 
 def row_names(means: pd.DataFrame, run: RunRecord, phases: Mapping[str, int] | None = None) -> list[str]:
@@ -123,3 +121,15 @@ def _mark_corners(ax: Axes) -> None:
         ax.text(u + outside[0], v + outside[1], name, ha="center", va="center", fontsize=8, bbox=disc)
     ax.set(aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
+
+
+def _measure(run: Run) -> Tables:
+    return {"planes": run_planes(run, optima=affordable(run, "rule optimum", "training-set optimum"))}
+
+
+def _draw(tables: Tables, run: Run) -> dict[str, Figure]:
+    table = tables["planes"]
+    return {"planes": planes_figure(table, run), "planes_score": planes_figure(table, run, "score")}
+
+
+PROBES = (Probe("planes", "The score on planes through four grids", _measure, _draw, ("gaussian",)),)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, Law
+from ...theory import Law
 from ..comparison.splits import comparison_splits
 from ..comparison.tokens import TokenModel
 from ..data import random_stream
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
-from .phases import AFTER, LEARNED, PHASE_STYLES, kept_steps, mark_clocks, outer_legend, phase_steps, run_title
+from ..style import COLOURS, new_figure
+from .phases import (
+    AFTER,
+    LEARNED,
+    PHASE_STYLES,
+    REFERENCE_OF,
+    kept_steps,
+    mark_clocks,
+    outer_legend,
+    phase_steps,
+    run_title,
+)
+from .probe import Probe
 from .record import RunRecord
 
 Outcome = Literal["same", "any"]
@@ -88,8 +99,7 @@ def position_floors(run: Run, n_samples: int = 4096) -> pd.DataFrame:
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(run.config.seed, "position floors"))
     mean, error = _mean_and_error(torch.special.entr(rule.next_token_probs(fresh)).sum(-1))
-    empirical = EmpiricalLaw(train, rule.alphabet, rule.shape)
-    memorized = torch.special.entr(empirical.next_token_probs(train)).sum(-1).mean(0)
+    memorized = torch.special.entr(run.references["empirical"].next_token_probs(train)).sum(-1).mean(0)
     columns = {"rule": mean, "rule_se": error, "training_set": memorized.numpy()}
     return pd.DataFrame({"position": np.arange(rule.dim), **columns})
 
@@ -148,15 +158,12 @@ def completions_over_training(run: Run, n_samples: int = 512, steps: Sequence[in
         ValueError: a DiT's run, or a step without weights.
     """
     splits = {name: x for name, x in _check_gpt(run, n_samples).items() if name != "cube"}
-    rule, train = run.rule, run.train_set
-    laws: dict[str, Law] = {
-        "rule optimum": rule,
-        "training-set optimum": EmpiricalLaw(train, rule.alphabet, rule.shape),
-    }
+    train = run.train_set
     tables = []
     for step in kept_steps(run) if steps is None else steps:
         tables.append(_labelled(prefix_completions(run.model(step), splits, train), LEARNED, step))
-    for name, law in laws.items():
+    for name in ("rule optimum", "training-set optimum"):
+        law = run.references[REFERENCE_OF[name]]
         tables.append(_labelled(prefix_completions(law_logits(law), splits, train), name, None))
     return pd.concat(tables, ignore_index=True)
 
@@ -177,33 +184,31 @@ def token_log_probs(model: TokenModel, x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def plot_loss_by_position(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord, path: str | Path) -> None:
+def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> Figure:
     """Loss by cell in each phase, and over training where the rule settles a cell and where not; a column a split.
 
     Args:
         table: from `loss_over_training`.
         floors: from `position_floors`.
         run: gives phases, clocks and scale; the run or its record.
-        path: of the figure; PNG or PDF by its suffix.
     """
     splits = list(dict.fromkeys(table["split"]))
-    with figure_style():
-        figure, axes = new_figure(2, len(splits), 3.1 * len(splits), 5.4, sharey="col")
-        draw_position_losses(axes[0], table, floors, run)
-        for ax, split in zip(axes[1], splits, strict=True):
-            _draw_by_kind(ax, table[table["split"] == split], floors)
-            mark_clocks(ax, run)
-            ax.set_xlabel("training step")
-        axes[1][0].set_ylabel("nats a cell")
-        figure.suptitle(run_title(run), fontsize=9)
-        outer_legend(figure, [*axes[0], *axes[1]], ncols=3)
-        figure.savefig(path)
+    figure, axes = new_figure(2, len(splits), 3.1 * len(splits), 5.4, sharey="col")
+    draw_position_losses(axes[0], table, floors, run)
+    for ax, split in zip(axes[1], splits, strict=True):
+        _draw_by_kind(ax, table[table["split"] == split], floors)
+        mark_clocks(ax, run)
+        ax.set_xlabel("training step")
+    axes[1][0].set_ylabel("nats a cell")
+    figure.suptitle(run_title(run), fontsize=9)
+    outer_legend(figure, [*axes[0], *axes[1]], ncols=3)
+    return figure
 
 
 def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> None:
     """Loss by cell in each phase that the table holds, with the exact floors; one of the axes a split.
 
-    Args: as `plot_loss_by_position`.
+    Args: as `positions_figure`.
     """
     for ax, split in zip(axes, dict.fromkeys(table["split"]), strict=True):
         rows = table[table["split"] == split]
@@ -218,21 +223,19 @@ def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.D
     axes[0].set_ylabel("nats a cell")
 
 
-def plot_completions(table: pd.DataFrame, run: Run | RunRecord, path: str | Path) -> None:
+def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
     """The probability of completing a prefix to a training sample, by its length, in each phase; a column a split.
 
     Args:
         table: from `completions_over_training`.
         run: gives phases and scale; the run or its record.
-        path: of the figure; PNG or PDF by its suffix.
     """
     splits = list(dict.fromkeys(table["split"]))
-    with figure_style():
-        figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
-        draw_completions(axes, table, run)
-        figure.suptitle(f"{run_title(run)}; 95% intervals", fontsize=9)
-        outer_legend(figure, [axes[0][0]], ncols=2)
-        figure.savefig(path)
+    figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
+    draw_completions(axes, table, run)
+    figure.suptitle(f"{run_title(run)}; 95% intervals", fontsize=9)
+    outer_legend(figure, [axes[0][0]], ncols=2)
+    return figure
 
 
 def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: Run | RunRecord) -> None:
@@ -340,3 +343,21 @@ def _draw_by_kind(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame) -> None:
             ax.plot(mean.index, mean, ls=style, marker=marker, ms=3.5, color=COLOURS["loss"], label=kind)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
+
+
+PROBES = (
+    Probe(
+        "positions",
+        "Loss of the next symbol, cell by cell",
+        lambda run: {"positions": loss_over_training(run), "position_floors": position_floors(run)},
+        lambda tables, run: {"positions": positions_figure(tables["positions"], tables["position_floors"], run)},
+        ("prefix",),
+    ),
+    Probe(
+        "completions",
+        "Which training samples a prefix brings out",
+        lambda run: {"completions": completions_over_training(run)},
+        lambda tables, run: {"completions": completions_figure(tables["completions"], run)},
+        ("prefix",),
+    ),
+)

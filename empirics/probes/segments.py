@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...theory import Encoding
@@ -17,12 +17,13 @@ from ...theory.dsm import Denoiser, check_sigmas
 from ..data import random_stream
 from ..runs.run import Run
 from ..statistics.resampling import percentile_interval, stratified_weights
-from ..style import figure_style, new_figure
+from ..style import new_figure
 from .neighbours import hamming, invalid_neighbours, nearest_training, novel_neighbours
 from .phases import (
     OPTIMA,
     PHASE_STYLES,
     Optimum,
+    affordable,
     denoise,
     mark_clocks,
     outer_legend,
@@ -32,6 +33,7 @@ from .phases import (
     score_encoding,
     sigma_colour,
 )
+from .probe import Probe, Tables
 from .record import RunRecord, run_record
 
 SIGMAS = (0.25, 0.5, 1.0, 1.5)
@@ -189,8 +191,8 @@ def mean_profiles(profiles: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, lengths, groups["anchor"].nunique().rename("n_anchors")], axis=1).reset_index()
 
 
-def plot_segments(profiles: pd.DataFrame, run: Run, path: str | Path, sigma: float = 1.0) -> None:
-    """Write `draw_segments` of a table from `run_segments` at one sigma, as PNG or PDF by the path's suffix.
+def segments_figure(profiles: pd.DataFrame, run: Run, sigma: float = 1.0) -> Figure:
+    """`draw_segments` of a table from `run_segments` at one sigma.
 
     Raises:
         ValueError: the table has no such sigma.
@@ -198,12 +200,11 @@ def plot_segments(profiles: pd.DataFrame, run: Run, path: str | Path, sigma: flo
     table = profiles[np.isclose(profiles["sigma"], sigma)]
     if table.empty:
         raise ValueError(f"the table has no sigma {sigma:g}; it has {sorted(set(profiles['sigma']))}")
-    with figure_style():
-        figure, axes = new_figure(3, len(ENDS), 9.6, 7.0, sharex=True, sharey="row")
-        title = draw_segments(axes, mean_profiles(table), run_record(run))
-        outer_legend(figure, axes[0][:1])
-        figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
-        figure.savefig(path)
+    figure, axes = new_figure(3, len(ENDS), 9.6, 7.0, sharex=True, sharey="row")
+    title = draw_segments(axes, mean_profiles(table), run_record(run))
+    outer_legend(figure, axes[0][:1])
+    figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
+    return figure
 
 
 def draw_segments(axes: Sequence[Sequence[Axes]], means: pd.DataFrame, run: RunRecord) -> str:
@@ -243,36 +244,35 @@ def draw_segments(axes: Sequence[Sequence[Axes]], means: pd.DataFrame, run: RunR
     return rf"mean over {means['n_anchors'].max()} training samples, denoised at $\sigma$ = {means['sigma'].iloc[0]:g}"
 
 
-def plot_segment_widths(profiles: pd.DataFrame, run: Run, path: str | Path) -> None:
+def segment_widths_figure(profiles: pd.DataFrame, run: Run) -> Figure:
     """Where the output turns from a training sample to the other end, over training, at each sigma, with intervals."""
     widths = segment_widths(profiles)
     widths = widths[widths["measure"] == "switch"]
     sigmas = sorted(set(widths["sigma"]))
-    with figure_style():
-        figure, axes = new_figure(1, len(ENDS), 9.6, 3.9, sharey=True)
-        for ax, end in zip(axes[0], ENDS, strict=True):
-            part = widths[widths["end"] == end]
-            for k, sigma in enumerate(sigmas):
-                colour = sigma_colour(k, len(sigmas))
-                at = part[part["sigma"] == sigma]
-                rows = at[at["denoiser"] == "learned"]
-                steps = rows["step"].to_numpy(dtype=float) * math.exp(0.04 * (k - (len(sigmas) - 1) / 2))
-                reach = np.stack([rows["u"] - rows["low"], rows["high"] - rows["u"]])
-                ax.errorbar(steps, rows["u"], reach, color=colour, marker="osD^vP"[k % 6], markersize=4, elinewidth=1,
-                            label=rf"$\sigma$ = {sigma:g}")  # fmt: skip
-                for name, style in (("rule optimum", "-."), ("training-set optimum", ":")):
-                    for level in at[at["denoiser"] == name]["u"]:
-                        ax.axhline(level, color=colour, ls=style, lw=1.2)
-            ax.plot([], [], "k-.", lw=1.2, label="rule optimum")
-            ax.plot([], [], "k:", lw=1.2, label="training-set optimum")
-            ax.set(xscale="log", xlabel="training step", ylim=(-0.03, 1.05))
-            ax.set_title(f"to the {end}", pad=15)
-            mark_clocks(ax, run)
-        axes[0][0].set_ylabel("u where the output turns\nto the other end (95% interval)")
-        outer_legend(figure, axes[0][:1], ncols=6)
-        n = int(widths["n_anchors"].max())
-        figure.suptitle(f"{run_title(run)}; {n} training samples", fontsize=9)
-        figure.savefig(path)
+    figure, axes = new_figure(1, len(ENDS), 9.6, 3.9, sharey=True)
+    for ax, end in zip(axes[0], ENDS, strict=True):
+        part = widths[widths["end"] == end]
+        for k, sigma in enumerate(sigmas):
+            colour = sigma_colour(k, len(sigmas))
+            at = part[part["sigma"] == sigma]
+            rows = at[at["denoiser"] == "learned"]
+            steps = rows["step"].to_numpy(dtype=float) * math.exp(0.04 * (k - (len(sigmas) - 1) / 2))
+            reach = np.stack([rows["u"] - rows["low"], rows["high"] - rows["u"]])
+            ax.errorbar(steps, rows["u"], reach, color=colour, marker="osD^vP"[k % 6], markersize=4, elinewidth=1,
+                        label=rf"$\sigma$ = {sigma:g}")  # fmt: skip
+            for name, style in (("rule optimum", "-."), ("training-set optimum", ":")):
+                for level in at[at["denoiser"] == name]["u"]:
+                    ax.axhline(level, color=colour, ls=style, lw=1.2)
+        ax.plot([], [], "k-.", lw=1.2, label="rule optimum")
+        ax.plot([], [], "k:", lw=1.2, label="training-set optimum")
+        ax.set(xscale="log", xlabel="training step", ylim=(-0.03, 1.05))
+        ax.set_title(f"to the {end}", pad=15)
+        mark_clocks(ax, run)
+    axes[0][0].set_ylabel("u where the output turns\nto the other end (95% interval)")
+    outer_legend(figure, axes[0][:1], ncols=6)
+    n = int(widths["n_anchors"].max())
+    figure.suptitle(f"{run_title(run)}; {n} training samples", fontsize=9)
+    return figure
 
 
 def _first_miss(match: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -292,3 +292,16 @@ def _first_crossing(values: np.ndarray, u: np.ndarray) -> np.ndarray:
     share = np.where(fall > 0, values[row, before] / np.where(fall > 0, fall, 1), 0.0)
     at = np.where(k > 0, u[before] + share * (u[k] - u[before]), 0.0)
     return np.where(below.any(1), at, 1.0)
+
+
+def _measure(run: Run) -> Tables:
+    profiles = run_segments(run, optima=affordable(run, "rule optimum", "training-set optimum"))
+    return {"segments": profiles, "segment_widths": segment_widths(profiles)}
+
+
+def _draw(tables: Tables, run: Run) -> dict[str, Figure]:
+    profiles = tables["segments"]
+    return {"segments": segments_figure(profiles, run), "segment_widths": segment_widths_figure(profiles, run)}
+
+
+PROBES = (Probe("segments", "Lines from a training sample to its neighbours", _measure, _draw, ("gaussian",)),)

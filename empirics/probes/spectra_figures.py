@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,13 @@ from matplotlib.figure import Figure
 
 from ...theory import condensation_sigma
 from ..runs.run import Run
-from ..style import COLOURS, cell_edges, figure_style, new_figure
-from .gap_claim import BAND, GapOpening, gap_opening, opening_text
-from .phases import LEARNED, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
+from ..statistics.claims import ClaimVerdict
+from ..style import COLOURS, cell_edges, new_figure
+from .gap_claim import BAND, GapOpening, claim_gap, gap_opening, opening_text
+from .phases import LEARNED, affordable, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
+from .probe import Probe, Tables
 from .record import RunRecord, run_record
-from .spectra import gap_onsets, gap_table, noise_bands
+from .spectra import gap_onsets, gap_table, noise_bands, run_errors, sample_gaps, spectra_table
 
 _SPLIT_COLOURS = {"train": COLOURS["memorization"], "held-out": COLOURS["novel"], "cube": COLOURS["cube"]}
 _SPLIT_MARKERS = {"train": "o", "held-out": "s", "cube": "^"}
@@ -31,26 +32,23 @@ _STATE_STYLES = {
 }
 
 
-def plot_spectra(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Write `spectra_figure` of a table from `run_spectra`, as PNG or PDF by the path's suffix."""
-    with figure_style():
-        spectra_figure(table, run_record(run)).savefig(path)
+def run_spectra_figure(table: pd.DataFrame, run: Run) -> Figure:
+    """`spectra_figure` of a table from `run_spectra`."""
+    return spectra_figure(table, run_record(run))
 
 
-def plot_noise_bands(table: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Write `noise_band_figure` of a table from `run_spectra`, as PNG or PDF by the path's suffix."""
-    with figure_style():
-        noise_band_figure(noise_bands(table), run.state_counts, run_record(run)).savefig(path)
+def run_bands_figure(table: pd.DataFrame, run: Run) -> Figure:
+    """`noise_band_figure` of a table from `run_spectra`."""
+    return noise_band_figure(noise_bands(table), run.state_counts, run_record(run))
 
 
-def plot_gap(gaps: pd.DataFrame, run: Run, path: str | Path) -> None:
-    """Write `gap_figure` of a table from `sample_gaps`, as PNG or PDF by the path's suffix.
+def run_gap_figure(gaps: pd.DataFrame, run: Run) -> Figure:
+    """`gap_figure` of a table from `sample_gaps`.
 
     `condensation_sigma` is drawn where the table has the rule optimum; without it, exact posteriors are too costly.
     """
     scale = condensation(run) if "rule optimum" in set(gaps["denoiser"]) else None
-    with figure_style():
-        gap_figure(gaps, run_record(run), scale).savefig(path)
+    return gap_figure(gaps, run_record(run), scale)
 
 
 def condensation(run: Run) -> float | None:
@@ -227,3 +225,27 @@ def _draw_gap_spectrum(ax: Axes, table: pd.DataFrame, opening: int | None, scale
     ax.set(xscale="log", xlabel=r"noise $\sigma$ (data units)", ylabel="gap, per dimension (95% interval)")
     ax.set_ylim(bottom=-0.003)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+
+
+def _measure(run: Run) -> Tables:
+    errors = run_errors(run, optima=affordable(run, "rule optimum", "training-set optimum"))
+    return {"spectra": spectra_table(errors), "_gaps": sample_gaps(errors)}
+
+
+def _draw(tables: Tables, run: Run) -> dict[str, Figure]:
+    return {
+        "spectra": run_spectra_figure(tables["spectra"], run),
+        "noise_bands": run_bands_figure(tables["spectra"], run),
+        "gap": run_gap_figure(tables["_gaps"], run),
+    }
+
+
+def _judge(tables: Tables, run: Run) -> list[ClaimVerdict]:
+    gaps = tables["_gaps"]
+    return [claim_gap(gaps, run.onsets)] if "rule optimum" in set(gaps["denoiser"]) else []
+
+
+PROBES = (
+    Probe("spectra", "Denoising loss by noise level, and when the train / held-out gap opens", _measure, _draw,
+          ("gaussian",), judge=_judge),
+)  # fmt: skip

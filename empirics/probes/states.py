@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,11 @@ from ..data import hash_rows, occur, random_stream
 from ..families import Generations
 from ..onsets import Onset
 from ..runs.run import Run
-from ..style import COLOURS, cell_edges, figure_style, save_figure
+from ..state_counts import STATES
+from ..style import COLOURS, cell_edges
 from .phases import kept_steps, run_title
+from .probe import Probe
 from .record import RunRecord
-
-STATES = ("ambiguous", "violating", "novel_valid", "memorized")
-"""What the numbers 0..3 of a raster mean, in the order in which a sample mostly passes through them."""
 
 GridSampler = Callable[[int, torch.Generator], Generations]
 """Generates n grids; all randomness comes from the generator."""
@@ -170,22 +168,28 @@ def raster_table(raster: StateRaster) -> pd.DataFrame:
     )
 
 
-def plot_state_raster(raster: StateRaster, run: Run | RunRecord, path: str | Path) -> None:
-    """The raster with the counts above and the transitions beside, as PNG or PDF by the suffix.
+def read_raster(table: pd.DataFrame) -> StateRaster:
+    """The raster that `raster_table` made a table of."""
+    steps = tuple(int(step) for step in table["step"].unique())
+    codes = table["state"].map({name: k for k, name in enumerate(STATES)}).to_numpy(np.int8)
+    return StateRaster(codes.reshape(-1, len(steps)), steps)
+
+
+def raster_figure(raster: StateRaster, run: Run | RunRecord) -> Figure:
+    """The raster with the counts above and the transitions beside.
 
     Samples are sorted by the step at which they are first memorized, then first novel, then first unambiguous.
     """
-    with figure_style():
-        figure = Figure(figsize=(8.8, 6.0))
-        halves: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
-        left, right = halves
-        draw_raster(left, raster, run)
-        draw_windows(right, raster, run, across=False)
-        save_figure(figure, path)
+    figure = Figure(figsize=(8.8, 6.0))
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+    left, right = halves
+    draw_raster(left, raster, run)
+    draw_windows(right, raster, run, across=False)
+    return figure
 
 
 def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunRecord) -> None:
-    """The raster, sorted as in `plot_state_raster`, below stacked counts of its states, with clocks, scale and key."""
+    """The raster, sorted as in `raster_figure`, below stacked counts of its states, with clocks, scale and key."""
     counts, samples = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.4]).tolist()
     _draw_counts(counts, raster)
     _draw_samples(samples, raster)
@@ -298,3 +302,14 @@ def _draw_transitions(ax: Axes, counts: pd.DataFrame, present: Sequence[int]) ->
     ax.set_xticks(range(len(names)), names, fontsize=7, rotation=20)
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.grid(visible=False)
+
+
+PROBES = (
+    Probe(
+        "states",
+        "What fixed noises become over training: ambiguous, violating, novel or memorized",
+        lambda run, n_noises: {"states": raster_table(state_raster(run, n_noises))},
+        lambda tables, run: {"states": raster_figure(read_raster(tables["states"]), run)},
+        options=("n_noises",),
+    ),
+)

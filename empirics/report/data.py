@@ -19,7 +19,7 @@ from ..criteria import CRITERIA
 from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
 from ..runs.reading import config_kinds
-from .findings import IDENTITY, Findings, Scaling, differing_fields, group_size, setting_fields
+from .findings import IDENTITY, Findings, Scaling, differing_fields, setting_fields, x_values
 
 _RATIOS = tuple(f"{name}{end}" for name in ("rule_accuracy", "memorization") for end in ("", "_low", "_high"))
 _MISSING = 65535
@@ -84,7 +84,7 @@ def figure(scaling: Scaling, finding: Findings) -> dict[str, Any]:
     A point is [x, lower, upper, run]; a line is [x, ..], [y, ..], and a band's [low, ..], [high, ..] if it has one.
     """
     table, fit = finding.runs, scaling.fit
-    x = table[scaling.x] if scaling.x in table else table["rule"].map(group_size)
+    x = x_values(table, scaling.x)
     ends = (table[f"{scaling.onset}_lower"], table[f"{scaling.onset}_upper"])
     data = table.assign(_x=x, _lower=ends[0], _upper=ends[1])[np.isfinite(x)]
     label = scaling.by[1]

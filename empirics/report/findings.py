@@ -12,27 +12,20 @@ import pandas as pd
 
 from ..onsets import CLOCKS, DATA_CLOCKS, Onset
 from ..runs.reading import config_kinds
-from ..statistics.claims import STATEMENTS, ClaimVerdict, evaluate_claims
+from ..statistics.claims import CLAIMS, STATEMENTS, ClaimVerdict, evaluate_claims
 from ..statistics.runs_table import clocks_by_cell, rule_complexity
 from ..statistics.scaling import ScalingFit, fit_scaling
 
 IDENTITY = ("rule", "model", "n_train", "seed")
+FOLDER = "folder"
+"""Column of the runs of several folders: which one a run comes from. Runs of different folders are never pooled."""
 
 NOT_TESTED = {
-    "C6": (
-        "the same two clocks in DiT and GPT, with offsets of their own",
-        "not tested here; the tables below show the clocks of both",
-    ),
-    "C7": (
-        "in a DiT's learned score, basins of valid samples grow around tau_rule, of training samples from tau_mem",
-        "this needs probes of the weights, not the runs table",
-    ),
-    "C8": (
-        "the train / held-out DSM gap opens first at noise scales of about 0.2 to 2",
-        "this needs DSM losses of the weights, not the runs table",
-    ),
+    "C6": "not tested here; the tables below show the clocks of both",
+    "C7": "this needs probes of the weights, not the runs table",
+    "C8": "this needs DSM losses of the weights, not the runs table",
 }
-"""Claims that no runs table decides: the statement, and why."""
+"""Claims that no runs table decides, and why."""
 
 _MOST_SETTINGS = 12
 _MOST_OF_DATA = 20
@@ -67,7 +60,7 @@ class Findings:
     Attributes:
         setting: what sets these runs apart from runs of the same rule, model, N and seed; empty when nothing does.
         runs: those that were tested.
-        claims: verdicts on `STATEMENTS`, each decided or with the reason why not.
+        claims: verdicts on `CLAIMS`, each decided or with the reason why not.
         scalings: fits, each decided or with the reason why not.
         cells: both clocks of each (rule, model, N), as `clocks_by_cell`; None when there are too few seeds.
     """
@@ -135,19 +128,28 @@ def group_size(spec: str) -> float:
         return np.nan
 
 
+def x_values(runs: pd.DataFrame, x: str) -> pd.Series:
+    """What an onset is held against in each run: n_train, or G, the group size, NaN where a rule has none."""
+    return runs[x].astype(float) if x in runs else runs["rule"].map(group_size)
+
+
 def differing_fields(runs: pd.DataFrame) -> list[str]:
-    """The RunConfig fields, besides rule, model, n_train and seed, in which runs differ."""
-    fields = [name for name in config_kinds() if name not in IDENTITY]
+    """The RunConfig fields, besides rule, model, n_train and seed, in which runs differ; the folder before them."""
+    fields = [name for name in (FOLDER, *config_kinds()) if name in runs and name not in IDENTITY]
     return [name for name in fields if runs[name].nunique(dropna=False) > 1]
 
 
 def setting_fields(runs: pd.DataFrame) -> list[str]:
-    """The RunConfig fields in which runs of one rule, model, N and seed differ."""
-    twins = runs[runs.duplicated(list(IDENTITY), keep=False)]
+    """The RunConfig fields in which runs of one rule, model, N and seed differ; the folder, where there are several."""
+    several = [FOLDER] if FOLDER in runs and runs[FOLDER].nunique() > 1 else []
+    identity = [*IDENTITY, *several]
+    twins = runs[runs.duplicated(identity, keep=False)]
     if twins.empty:
-        return []
-    cells = twins.groupby(list(IDENTITY), sort=False)
-    return [name for name in differing_fields(twins) if cells[name].nunique(dropna=False).max() > 1]
+        return several
+    cells = twins.groupby(identity, sort=False)
+    return several + [
+        name for name in differing_fields(twins) if name != FOLDER and cells[name].nunique(dropna=False).max() > 1
+    ]
 
 
 def _settings(table: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], int]:
@@ -179,8 +181,8 @@ def _claims(table: pd.DataFrame) -> list[ClaimVerdict]:
     except ValueError as fault:
         reason = str(fault)
         return [
-            ClaimVerdict(name, words, None, None, "", None, "undecided", len(table), reason)
-            for name, words in STATEMENTS.items()
+            ClaimVerdict(name, STATEMENTS[name], None, None, "", None, "undecided", len(table), reason)
+            for name in CLAIMS
         ]
 
 

@@ -20,12 +20,13 @@ import pandas as pd
 
 from ..onsets import CLOCKS
 from ..runs.folder import RunsFolder
-from ..runs.foreign_files import printable
 from ..runs.reading import UNFINISHED
-from ..statistics.claims import ClaimVerdict
+from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..style import COLOURS
+from .answer import MOST_RUNS, answer, cells_of, header, in_words, span, strip
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings
-from .findings import NOT_TESTED, Findings, Scaling, tally
+from .findings import NOT_TESTED, Findings, Scaling, tally, x_values
+from .ladders import ladders
 
 _MOST_LISTED = 200
 _X_NAMES = {"n_train": "N", "G": "G"}
@@ -41,21 +42,22 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
     runs = found.runs
     style = _asset("report.css").replace("/*{{colours}}*/", " ".join(f"--{k}: {v};" for k, v in COLOURS.items()))
     script = _asset("charts.js") + _asset("report.js")
-    title = printable(found.folder.resolve().name) or "runs"
     parts = {
-        "title": escape(title),
+        "title": escape(found.name),
         "style": style,
         "script": script,
         "style_hash": _hash(style),
         "script_hash": _hash(script),
         "lead": _lead(found, findings),
         "facts": _facts(runs),
+        "answer": _answer(found),
         "claims": _notes(notes) + _each(findings, _claims) + _not_tested(findings),
         "scalings": _scalings(findings),
         "legend": "Intervals are (lower, upper] in training steps. <b>&gt;</b>: training ended before. "
         "<b>&le;</b>: before the first evaluation. Window: &tau;<sub>mem</sub> over &tau;<sub>rule</sub>, "
         "the range that both intervals allow; none where memorization comes first.",
         "cells": _each(findings, _cells),
+        "ladder": ladders(found, _table),
         "problems": _problems(found),
         "settings": _settings(runs),
         "footer": f"Made by twoclocks {escape(version('twoclocks'))}. Beside this page: clocks.csv, one row a "
@@ -134,8 +136,52 @@ def _facts(runs: pd.DataFrame) -> str:
     return "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
 
 
+def _answer(found: RunsFolder) -> str:
+    """Both clocks and the window of each run or cell: a table, and of up to three runs a sentence each."""
+    table = answer(found)
+    if table.empty:
+        return '<p class="note">No run has ended with evaluations, so no clock is known yet.</p>'
+    each = "seed" in table
+    words = "".join(f'<p class="statement">{escape(in_words(row))}</p>' for _, row in table.iterrows())
+    first, last = span(table)
+    names = header(table)
+    rows = [
+        [
+            *cells_of(row, len(names)),
+            *([] if each else [f"{row['runs']:,}"]),
+            *(_interval(row[clock].lower, row[clock].upper) for clock in CLOCKS),
+            escape(str(row["window"]).replace("x", "\u00d7")),
+            strip(row["tau_rule"], row["tau_mem"], first, last),
+        ]
+        for _, row in table.iterrows()
+    ]
+    titles = [*names, *([] if each else ["Runs"]), *(f"{_text(clock)}, steps" for clock in CLOCKS), "Window"]
+    titles.append(f"Clocks, {first:,.0f} to {last:,.0f} steps, log")
+    numbers = range(len(names), len(titles) - 1)
+    shown = _table([*map(str, titles)], rows, numbers)
+    about = (
+        "Each run"
+        if each
+        else f"More than {MOST_RUNS} runs: the median of each cell of equal model, rule, N and setting"
+    )
+    left_out = table.attrs["left_out"]
+    more = f" The first {len(table)} of {len(table) + left_out} cells; all of them are below." if left_out else ""
+    legend = (
+        "&tau;<sub>rule</sub>: generations keep the rule, copies left out. &tau;<sub>mem</sub>: they repeat training "
+        "samples more than a model that copies nothing would. Window: &tau;<sub>mem</sub> over "
+        "&tau;<sub>rule</sub>, the ratios that both intervals allow."
+    )
+    return f'{words if len(table) <= 3 and each else ""}{shown}<p class="note">{about}.{more} {legend}</p>'
+
+
 def _claims(finding: Findings) -> str:
-    return "".join(map(_claim, finding.claims))
+    rows = "".join(map(_claim, finding.claims))
+    if any(claim.verdict != "undecided" for claim in finding.claims):
+        return rows
+    n = len(finding.runs)
+    said = f"{n:,} {'run decides' if n == 1 else 'runs decide'} none of {len(finding.claims)} claims: a claim needs "
+    said += "several rules, N and seeds."
+    return f'<p class="note">{said}</p><details><summary>What each claim lacks</summary>{rows}</details>'
 
 
 def _claim(claim: ClaimVerdict) -> str:
@@ -154,11 +200,16 @@ def _claim(claim: ClaimVerdict) -> str:
 
 def _not_tested(findings: Sequence[Findings]) -> str:
     tested = {claim.claim for finding in findings for claim in finding.claims}
-    return "".join(
-        _claim_row(name, "not tested", f'<p class="statement">{_statement(words)}</p><p class="note">{_text(why)}</p>')
-        for name, (words, why) in NOT_TESTED.items()
+    rows = "".join(
+        _claim_row(
+            name,
+            "not tested",
+            f'<p class="statement">{_statement(STATEMENTS[name])}</p><p class="note">{_text(why)}</p>',
+        )
+        for name, why in NOT_TESTED.items()
         if name not in tested
     )
+    return f"<details><summary>Claims that a table of runs cannot decide</summary>{rows}</details>" if rows else ""
 
 
 def _claim_row(name: str, verdict: str, body: str) -> str:
@@ -174,8 +225,11 @@ def _scalings(findings: Sequence[Findings]) -> str:
         shown = []
         for scaling in finding.scalings:
             wide = ' class="wide"' if finding.runs["model"].nunique() > 1 else ""
-            shown.append(f'<figure data-figure="{count}"{wide}>{_scaling(scaling)}</figure>')
+            if x_values(finding.runs, scaling.x).nunique() > 1:
+                shown.append(f'<figure data-figure="{count}"{wide}>{_scaling(scaling)}</figure>')
             count += 1
+        if not shown:
+            return '<p class="note">A scaling law needs runs at two values of N or G at least.</p>'
         return f'<div class="figures">{"".join(shown)}</div>'
 
     return _each(findings, show)

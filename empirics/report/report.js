@@ -230,6 +230,11 @@
       of("chance", svg("path", { class: "chance", d: "M1 6H25" })), of("window", svg("rect", { class: "window", x: 1, y: 1, width: 24, height: 10 })));
   }
 
+  for (const place of document.querySelectorAll("[data-clocks]")) {
+    const [ruleLower, ruleUpper, memLower, memUpper, first, last] = place.dataset.clocks.split(",").map(Number);
+    place.append(strip({ lower: ruleLower, upper: ruleUpper }, { lower: memLower, upper: memUpper }, first, last));
+  }
+
   let rest = [-9, -9];
   const wideEnough = matchMedia("(min-width: 62.01rem)");
   document.querySelectorAll("figure[data-figure]").forEach((place) => {

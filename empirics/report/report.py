@@ -14,40 +14,45 @@ import pandas as pd
 
 from ..criteria import CRITERIA
 from ..runs.files import write_atomically
-from ..runs.folder import read_runs_folder
+from ..runs.folder import read_runs_folders
 from ..runs.foreign_files import printable
 from ..runs.reading import UNFINISHED, config_kinds
 from ..statistics.cells_text import cells_to_markdown
 from ..statistics.claims import claims_to_markdown
 from ..text_tables import markdown_table
-from .findings import Findings, Scaling, find
+from .findings import FOLDER, Findings, Scaling, find
 from .page import page
 
 
-def write_report(path: str | Path, out: str | Path | None = None) -> Path:
-    """Write report.html, clocks.csv and scaling.md on the runs under a folder.
+def write_report(path: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write report.html, clocks.csv and scaling.md on the runs under a folder, or under several to compare them.
 
-    The page holds everything within itself: the claims with verdicts, the clocks of every run, scaling figures, every
-    run's curve, settings and environments. It opens without a network, and nothing in the folder can make it run code.
+    The page holds everything within itself: the clocks of every run, the claims with verdicts, scaling figures, every
+    run's curve, settings and environments. Runs of different folders stand beside each other and are tested apart. It
+    opens without a network, and nothing in the folders can make it run code.
     With thousands of runs in dozens of groups the tests take a minute or two.
 
     Args:
-        path: searched for runs as in `load_runs`. Unfinished, diverged and damaged runs are listed on the page.
-        out: folder for the three files, made if missing; by default `path`.
+        path: searched for runs as in `load_runs`; one folder or several. Unfinished, diverged and damaged runs are
+            listed on the page.
+        out: folder for the three files, made if missing; by default `path`, if that is one folder.
 
     Returns:
         The path of report.html.
 
     Raises:
-        ValueError: no such folder, or no run in it.
+        ValueError: no such folder, or no run in it; several folders without `out`.
         OSError: the files cannot be written.
     """
-    found = read_runs_folder(path)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if out is None and len(paths) > 1:
+        raise ValueError("say where the report of several folders goes, with out (--out FOLDER)")
+    found = read_runs_folders(paths)
     if found.runs.empty:
         faults = "".join(f"; damaged: {fault}" for fault in list(found.damaged.values())[:1])
-        raise ValueError(f"{printable(path)} holds no run{faults}")
+        raise ValueError(f"{' and '.join(map(printable, paths))} holds no run{faults}")
     findings, notes = find(found.runs)
-    folder = Path(path if out is None else out)
+    folder = Path(paths[0] if out is None else out)
     folder.mkdir(parents=True, exist_ok=True)  # its files are replaced, never written through
     write_atomically(folder / "clocks.csv", _bytes(_clocks_csv(found.runs)))
     write_atomically(folder / "scaling.md", _bytes(_markdown(findings, notes)))
@@ -63,7 +68,10 @@ def _bytes(text: str) -> bytes:
 def _clocks_csv(runs: pd.DataFrame) -> str:
     """One row an ended run, as `read_runs_csv` takes it."""
     ends = [f"{name}_{end}" for name in CRITERIA for end in ("lower", "upper")]
-    table = runs.loc[runs["status"] != UNFINISHED, [*config_kinds(), "status", "chance", "group_chance", "seconds"]]
+    several = [FOLDER] if FOLDER in runs else []
+    table = runs.loc[
+        runs["status"] != UNFINISHED, [*several, *config_kinds(), "status", "chance", "group_chance", "seconds"]
+    ]
     onsets = runs.loc[table.index, ends].dropna(axis=1)  # an onset that some runs did not measure has no place here
     whole = [name for name in CRITERIA if {f"{name}_lower", f"{name}_upper"} <= set(onsets)]
     kept = onsets[[f"{name}_{end}" for name in whole for end in ("lower", "upper")]]

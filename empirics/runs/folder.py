@@ -38,14 +38,14 @@ class RunsFolder:
     """The runs under a folder.
 
     Attributes:
-        folder: searched for runs.
+        name: of the folder, as text to show.
         runs: one row a run, ended or not (status "unfinished"), sorted by ``run``, its path relative to the folder:
             the values of `RunRecord`, the ends of every onset, and ``evaluations``, how many it has.
         evaluations: the metrics of all evaluations, run after run in the order of `runs`; NaN where a run lacks one.
         damaged: relative path and fault of each run folder that cannot be read.
     """
 
-    folder: Path
+    name: str
     runs: pd.DataFrame
     evaluations: dict[str, np.ndarray]
     damaged: dict[str, str]
@@ -152,7 +152,53 @@ def read_runs_folder(path: str | Path, metrics: bool = True) -> RunsFolder:
     # Text as plain objects, None where there is none: pandas 3 would make both NaN and columns of its own type.
     texts = {f.name: _texts(table.column(f.name).to_pylist()) for f in table.schema if pa.types.is_string(f.type)}
     runs = table.to_pandas().assign(**texts)
-    return RunsFolder(folder, runs, _flat(known) if metrics else {}, dict(sorted(damaged.items())))
+    name = printable(folder.resolve().name) or "runs"
+    return RunsFolder(name, runs, _flat(known) if metrics else {}, dict(sorted(damaged.items())))
+
+
+def read_runs_folders(paths: Sequence[str | Path]) -> RunsFolder:
+    """The runs of several folders as one, with a column ``folder`` that tells them apart.
+
+    Args:
+        paths: at least one folder; of a single one, as `read_runs_folder`.
+
+    Raises:
+        ValueError: no such folder, or one that is named twice or lies within another.
+    """
+    if not paths:
+        raise ValueError("name at least one folder of runs")
+    if len(paths) == 1:
+        return read_runs_folder(paths[0])
+    homes = [Path(path).resolve() for path in paths]
+    for k, home in enumerate(homes):
+        if twice := [other for j, other in enumerate(homes) if j != k and (home == other or other in home.parents)]:
+            raise ValueError(f"{printable(home)} is read twice: it is or lies within {printable(twice[0])}")
+    found = [read_runs_folder(path) for path in paths]
+    names = [each.name for each in found]
+    labels = names if len(set(names)) == len(names) else [printable(path) for path in paths]
+    runs = [
+        each.runs.assign(
+            folder=_texts([label] * len(each.runs)), run=_texts([f"{label}/{run}" for run in each.runs["run"]])
+        )
+        for label, each in zip(labels, found, strict=True)
+    ]
+    counts = [int(each.runs["evaluations"].sum()) for each in found]
+    metrics = dict.fromkeys(name for each in found for name in each.evaluations)
+    return RunsFolder(
+        " and ".join(labels),
+        pd.concat(runs, ignore_index=True),
+        {
+            name: np.concatenate(
+                [each.evaluations.get(name, np.full(n, np.nan)) for each, n in zip(found, counts, strict=True)]
+            )
+            for name in metrics
+        },
+        {
+            f"{label}/{run}": fault
+            for label, each in zip(labels, found, strict=True)
+            for run, fault in each.damaged.items()
+        },
+    )
 
 
 def _find_runs(folder: Path) -> tuple[dict[str, str], dict[str, str]]:

@@ -25,6 +25,7 @@ from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
 from ..pixels import Codes
 from ..placement import place_network
+from ..references import References, references_of
 from ..state_counts import state_counts
 from ..tasks import Task, TrainingData, task_of
 from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
@@ -97,6 +98,11 @@ class Run:
         if (found := self.task.rule) is None:
             raise ValueError(f"the run in {self.path} learns {self.config.rule}, which has no rule")
         return found
+
+    @property
+    def references(self) -> References:
+        """The exact laws that its model may have learned, by name; each is built once a process."""
+        return references_of(self.rule, self.train_set)
 
     @property
     def encoding(self) -> Codes | None:

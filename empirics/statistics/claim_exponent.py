@@ -79,6 +79,10 @@ def claim_memorization_exponent(df: pd.DataFrame, bounds: tuple[float, float] = 
         if not keep.any():
             raise ValueError("no run shows tau_mem between two evaluations")
         fit = fit_scaling(df[keep], "tau_mem", n_boot=0)
+        if fit.single_runs:
+            raise ValueError(
+                "every cell has a single run, so scatter and lack of fit look alike; add seeds, at least 2"
+            )
     except ValueError as fault:
         return undecided("C4", test, len(table), str(fault))
     spoilt = [name for name in ("equal_slopes", "log_linear", "no_curvature") if rejected(fit.tests.get(name))]

@@ -11,13 +11,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ...theory import EmpiricalLaw, NGramLaw, Rule, ngram_rule_accuracy
+from ...theory import NGramLaw, Rule, ngram_rule_accuracy
 from ...theory.memorization import binomial_interval
 from ...theory.ngram import RuleAccuracy
 from ..criteria import SIGNIFICANCE
 from ..data import hash_rows, occur
 from ..onsets import check_steps, first_lasting
-from ..state_counts import check_counts
+from ..references import references_of
+from ..state_counts import STATES, check_counts
 
 N_SAMPLES = 4096
 """Samples of a Markov model whose rule accuracy has no closed form."""
@@ -59,7 +60,8 @@ def ngram_control(rule: Rule, train: Tensor, counts: pd.DataFrame, orders: Seque
     known = torch.unique(train, dim=0)
     observed = check_counts(counts)
     steps = check_steps(counts["step"].to_numpy())
-    valid, novel = observed[:, 0], observed.sum(-1) - observed[:, 1]
+    valid = observed[:, STATES.index("novel_valid")]
+    novel = observed.sum(-1) - observed[:, STATES.index("memorized")]
     rows = []
     for order in orders:
         law, copier = _law_accuracy(rule, known, order), _train_accuracy(rule, train, known, order)
@@ -96,7 +98,7 @@ def _law_accuracy(rule: Rule, known: Tensor, order: int) -> RuleAccuracy:
 
 def _train_accuracy(rule: Rule, train: Tensor, known: Tensor, order: int) -> RuleAccuracy:
     """As `_law_accuracy` for the training set: exact where a closed form is known, else from samples."""
-    model = NGramLaw(EmpiricalLaw(train, rule.alphabet, rule.shape), order)
+    model = NGramLaw(references_of(rule, train)["empirical"], order)
     if (accuracy := rule.markov_accuracy(model.transitions)) is not None:
         return _among_novel(RuleAccuracy(accuracy, 0.0), model, known)
     x = model.sample(N_SAMPLES, torch.Generator().manual_seed(0))

@@ -258,8 +258,8 @@ def clocks_by_cell(df: pd.DataFrame, by: str | Sequence[str] = ("rule", "model",
                     "onset": onset,
                     "n_runs": len(cell),
                     "n_censored": int(np.isinf(cell["upper"]).sum()),
-                    "median_lower": _median(cell["lower"].to_numpy()),
-                    "median_upper": _median(cell["upper"].to_numpy()),
+                    "median_lower": median_end(cell["lower"].to_numpy()),
+                    "median_upper": median_end(cell["upper"].to_numpy()),
                     "lowest": cell["lower"].min(),
                     "highest": cell["upper"].max(),
                 }
@@ -267,8 +267,8 @@ def clocks_by_cell(df: pd.DataFrame, by: str | Sequence[str] = ("rule", "model",
     return pd.DataFrame(rows)
 
 
-def _median(values: np.ndarray) -> float:
-    """The median, infinite as soon as one of the two middle values is."""
+def median_end(values: np.ndarray) -> float:
+    """The median of the lower or of the upper ends of onsets, infinite as soon as one of the two middle values is."""
     ordered = np.sort(values)
     return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 

@@ -70,7 +70,7 @@ def fit_scaling(
 
     Raises:
         ValueError: a table that `check_runs` refuses, or one that does not determine the fit: a group without onsets, a
-            single value of x, a single run in every cell, all runs censored, exact onsets without scatter.
+            single value of x, all runs censored, exact onsets without scatter.
     """
     if slope not in ("shared", "separate"):
         raise ValueError(f"slope must be 'shared' or 'separate', got {slope!r}")
@@ -93,7 +93,7 @@ def fit_scaling(
         raise ValueError(f"the {onset} lie on a line exactly, so their scatter is unknown; give intervals or more runs")
     strata = cell_of(group, table["x"].to_numpy()) if resample == "cell" else pd.factorize(table["seed"])[0]
     draws = np.empty((0, len(beta)))
-    if n_boot:
+    if n_boot and not _single_runs(strata):
         start = np.append(beta, sigma)
         draws = bootstrap(regression, strata, resample == "seed", n_boot, np.random.default_rng(seed), start)
     G = len(groups)
@@ -260,6 +260,12 @@ class ScalingFit:
         intervals, which range over all sigma that the runs allow, are to be trusted; the bootstrap refuses."""
         return self.sigma <= self.regression.resolution
 
+    @property
+    def single_runs(self) -> bool:
+        """Whether every cell of equal group and x has one run: scatter and lack of fit then look alike, so intervals
+        hold if the power law does, no test can reject it, and the bootstrap within cells has nothing to draw."""
+        return _single_runs(cell_of(self.group, self.table["x"].to_numpy()))
+
     @cached_property
     def residuals(self) -> pd.DataFrame:
         """The runs with their fitted median onset, ``fitted``, and generalised ``residual`` in units of sigma.
@@ -326,6 +332,8 @@ class ScalingFit:
     def _check_bootstrap(self) -> None:
         if self.n_boot == 0:
             raise ValueError("this fit has no bootstrap; fit with n_boot=2000")
+        if _single_runs(self.strata):
+            raise ValueError("undecided: every cell has a single run, so there is nothing to draw; add seeds")
         if self.at_resolution:
             raise ValueError("undecided: the scatter is finer than the evaluation grid, so resamples hide it")
         if len(self.draws) < 0.95 * self.n_boot:
@@ -369,6 +377,8 @@ def _regression(
             raise ValueError(f"group {key!r} has {onset} at {x}={mine[0]:g} alone; its slope needs two values of {x}")
     if fault := unidentified(regression):
         raise ValueError(f"{onset} against {x}: {fault}; add runs or train longer")
-    if int(cell_of(group, values).max()) + 1 == len(table):
-        raise ValueError("every cell has a single run, so scatter and lack of fit look alike; add seeds, at least 2")
     return regression
+
+
+def _single_runs(strata: np.ndarray) -> bool:
+    return int(strata.max()) + 1 == len(strata)

@@ -116,6 +116,8 @@ def scaling_summary(fit: ScalingFit) -> str:
 def _resampling(fit: ScalingFit) -> str:
     if not fit.n_boot:
         return "no bootstrap"
+    if fit.single_runs and fit.resample == "cell":
+        return "no bootstrap: every cell has a single run"
     what = "runs within cells" if fit.resample == "cell" else "whole seeds"
     return f"{fit.n_boot} resamples of {what} (Rao-Wu weights), {len(fit.draws)} of them converged"
 
@@ -124,6 +126,10 @@ def _advice(fit: ScalingFit) -> list[str]:
     """What to read in place of what an assumption spoils."""
     lines = []
     tests, shared = fit.tests, fit.slope == "shared"
+    if fit.single_runs:
+        lines.append(
+            "every cell has a single run: sigma and the intervals take the power law for true; add seeds to test it"
+        )
     if shared and any(rejected(tests.get(name)) for name in ("equal_slopes", "log_linear", "no_curvature")):
         lines.append("read the exponent as an average: it is no law of every group and x; fit slope='separate' too")
     if rejected(tests["equal_scatter"]) and not any(rejected(tests[name]) for name in ("log_linear", "no_curvature")):

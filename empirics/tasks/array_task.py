@@ -50,6 +50,8 @@ class ArrayTask(Task):
             raise ValueError(f"data of your own are numbers, and {config.model} reads symbols; take a DiT")
         if config.encoding is not None:
             raise ValueError(f"encoding={config.encoding!r} is for symbols; leave it out with data")
+        if config.online:
+            raise ValueError("online draws fresh grids of a rule; data of your own end, leave it out")
         if config.stop_when in RULED:
             raise ValueError(
                 f"stop_when={config.stop_when!r} needs a rule; with data take never, memorized, both or patience"

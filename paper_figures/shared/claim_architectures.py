@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ...empirics.statistics.claim_trends import SETTINGS
-from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict, Verdict
+from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, STATEMENTS, ClaimVerdict, Verdict
 from ...empirics.statistics.runs_table import rule_complexity
 from .clock_statistics import Ratio, clock_order, onset_ratio
 from .clock_tables import ARCHITECTURES, known
 
-STATEMENT = "the same two clocks in DiT and GPT, with architecture-dependent offsets"
 TEST = (
     "ratio of tau_rule, DiT over GPT at equal rule, size and N (AFT, 97.5% CI for two clocks); sign tests of the order "
     "of the clocks in each architecture, at the simplest rule"
@@ -46,7 +45,7 @@ def claim_architectures(runs: pd.DataFrame) -> ClaimVerdict:
         offsets = {onset: _offset(shared, onset) for onset in ("tau_rule", "tau_mem")}
     except ValueError as fault:
         return ClaimVerdict(
-            "C6", STATEMENT, None, None, TEST, None, "undecided", len(runs), f"{fault}; {notes[0]}; {notes[1]}"
+            "C6", STATEMENTS["C6"], None, None, TEST, None, "undecided", len(runs), f"{fault}; {notes[0]}; {notes[1]}"
         )
     rule, mem = offsets["tau_rule"], offsets["tau_mem"]
     notes.append(f"tau_mem {mem}; offsets from {len(shared)} runs of equal rule and size at N = {_range(shared)}")
@@ -62,7 +61,9 @@ def claim_architectures(runs: pd.DataFrame) -> ClaimVerdict:
         verdict = "supported"
     p_value = max(found.p_before for found in order.values())
     ends = (rule.low, rule.high)
-    return ClaimVerdict("C6", STATEMENT, rule.estimate, ends, TEST, p_value, verdict, len(runs), "; ".join(notes))
+    return ClaimVerdict(
+        "C6", STATEMENTS["C6"], rule.estimate, ends, TEST, p_value, verdict, len(runs), "; ".join(notes)
+    )
 
 
 def _comparable(runs: pd.DataFrame) -> pd.DataFrame:

@@ -11,12 +11,11 @@ from scipy import stats
 
 from ...empirics.statistics.aft import CensoredRegression
 from ...empirics.statistics.claims import NEGLIGIBLE_RATIO, ClaimVerdict
-from ...empirics.statistics.ordered_trend import trend_test
+from ...empirics.statistics.ordered_trend import TrendTest, trend_test
 from ...empirics.statistics.scaling_tests import unidentified
-from .clock_tables import known
+from ...empirics.statistics.verdicts import p_phrase
+from .clock_tables import known, median_onset
 from .verdicts import LEVEL, Word, word
-
-Interval = tuple[float, float]
 
 
 class Order(NamedTuple):
@@ -94,45 +93,55 @@ def onset_ratio(
     return Ratio(*(float(np.exp(value)) for value in (beta, low, high)))
 
 
-class Valley(NamedTuple):
-    """Slopes of log onset against log x at both ends of a quadratic, with 90% intervals for one-sided tests at 5%."""
+class Turn(NamedTuple):
+    """Whether an onset falls over the lower half of a factor's values and rises over the upper half.
 
-    at_start: float
-    start_interval: Interval
-    at_end: float
-    end_interval: Interval
+    Attributes:
+        falls, rises: trend tests of the two halves, one-sided; the halves are set before the data are seen, so that no
+            turning point is picked.
+        against: the smaller p of the opposite trends, a rise in the lower half or a fall in the upper one.
+        slopes: of log median onset against log value, between neighbours; NaN where a median is not reached.
+    """
+
+    falls: TrendTest
+    rises: TrendTest
+    against: float
+    slopes: tuple[float, ...]
 
     @property
     def answer(self) -> Word:
-        """Whether the onset falls at first and rises at last, in both with significance."""
-        if self.start_interval[1] < 0 < self.end_interval[0]:
-            return "agree"
-        return "differ" if self.start_interval[0] > 0 or self.end_interval[1] < 0 else "undecided"
+        """Whether both trends are significant."""
+        return word(max(self.falls.p_value, self.rises.p_value) < LEVEL, self.against < LEVEL / 2)
 
     def __str__(self) -> str:
-        first, last = ("[{:.2f}, {:.2f}]".format(*ends) for ends in (self.start_interval, self.end_interval))
-        return f"slope {self.at_start:.2f} {first} at the low end and {self.at_end:.2f} {last} at the high end (90% CI)"
+        falls, rises = (p_phrase(trend.p_value, trend.p_floor) for trend in (self.falls, self.rises))
+        between = ", ".join("not reached" if np.isnan(slope) else f"{slope:.2f}" for slope in self.slopes)
+        trends = f"falls over the lower half ({falls}) and rises over the upper ({rises})"
+        return f"{trends}; slopes between neighbours {between}"
 
 
-def valley(table: pd.DataFrame, onset: str, x: str) -> Valley:
-    """Is there an optimum in between? A quadratic of log onset in log x, parametrised by its slopes at both ends.
-
-    Both slopes must differ from 0, with opposite signs (Lind and Mehlum 2010).
+def turn(table: pd.DataFrame, onset: str, x: str) -> Turn:
+    """Is there an optimum in between? Trend tests over both halves of the values of x, which share a middle one.
 
     Raises:
-        ValueError: the runs do not determine it.
+        ValueError: fewer than four values of x, or no two runs whose onsets have a known order.
     """
     rows = known(table, onset)
-    if rows[x].nunique() < 3:
-        raise ValueError(f"an optimum in {x} needs three values of it")
-    at = np.log(rows[x].to_numpy(float))
-    start, end = at.min(), at.max()
-    width = 2 * (end - start)
-    design = np.column_stack([np.ones(len(at)), -((end - at) ** 2) / width, (at - start) ** 2 / width])
-    regression = _regression(rows, onset, design)
-    beta = regression.fit().beta[0]
-    ends = [regression.profile_interval(column, 0.9) for column in (1, 2)]
-    return Valley(float(beta[1]), ends[0], float(beta[2]), ends[1])
+    values = sorted(rows[x].unique())
+    if len(values) < 4:
+        raise ValueError(f"an optimum in {x} needs four values of it")
+    half = (len(values) + 1) // 2
+    found, against = [], []
+    for part, sign in ((values[:half], -1.0), (values[-half:], 1.0)):
+        mine = rows[rows[x].isin(part)]
+        lower, upper = (mine[f"{onset}_{end}"].to_numpy(float) for end in ("lower", "upper"))
+        level, strata = sign * mine[x].to_numpy(float), np.zeros(len(mine))
+        found.append(trend_test(lower, upper, level, strata))
+        against.append(trend_test(lower, upper, -level, strata).p_value)
+    medians = np.log([median_onset(rows[rows[x] == value], onset) for value in values])
+    medians[np.isinf(medians)] = np.nan
+    slopes = np.diff(medians) / np.diff(np.log(values))
+    return Turn(*found, min(against), tuple(map(float, slopes)))
 
 
 class TopLevel(NamedTuple):

@@ -22,7 +22,7 @@ from .clock_plots import (
     ordered_colour,
     step_axis,
 )
-from .clock_statistics import later_at_top, valley
+from .clock_statistics import later_at_top, turn
 from .clock_tables import curve_table, median_text, onset_table, rule_shape
 
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}
@@ -73,10 +73,10 @@ def learning_rate_answer(runs: pd.DataFrame) -> str:
         f"median tau_rule by learning rate: {medians}; tau_mem: {medians_text(runs, 'lr', 'tau_mem')}; {len(runs)} runs"
     )
     try:
-        found = valley(runs, "tau_rule", "lr")
+        found = turn(runs, "tau_rule", "lr")
     except ValueError as fault:
         return f"{text}; {fault}; undecided"
-    return f"{text}; quadratic in log lr: {found}, an optimum in between: {found.answer}"
+    return f"tau_rule {found}; {text}; an optimum in between: {found.answer}"
 
 
 def weight_decay_answer(runs: pd.DataFrame, delayed: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from ...empirics import Run
 from ...empirics.statistics.runs_table import architecture, rule_complexity
 from ...theory import chance_memorization
+from .clock_tables import judged_by_all
 
 FINAL = ("rule_accuracy", "group_accuracy", "memorization", "group_memorization", "novel_valid")
 """Ratios of `Run.metrics` that have bounds in _low and _high."""
@@ -21,7 +22,8 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
         run, its number; architecture (dit, gpt), model, rule, shape (rows x columns), G, n_train, seed, batch_size,
         n_eval, status; steps taken; chance and group_chance, the exact memorization of the true law on the run's own
         training set, cube and group_cube that of a uniform sampler of all grids; cube_accuracy and
-        group_cube_accuracy, how often such a sampler obeys the rule; both clocks, (lower, upper] in steps.
+        group_cube_accuracy, how often such a sampler obeys the rule; both clocks, (lower, upper] in steps, and
+        what `judged_by_all` adds.
     """
     rows = []
     for number, run in enumerate(runs):
@@ -48,6 +50,8 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
         }
         for name, onset in run.onsets.items():
             row |= {f"{name}_lower": onset.lower, f"{name}_upper": onset.upper}
+        if len(run.metrics):
+            row |= judged_by_all(run)
         rows.append(row)
     return pd.DataFrame(rows)
 

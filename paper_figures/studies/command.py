@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ...empirics import Run
-from ..store import write_provenance
+from ..exhibit import study
+from ..store import check_writable, write_provenance
 
 Measured = tuple[Sequence[Run], dict[str, pd.DataFrame]]
 """The runs of a study, and its tables by name."""
@@ -32,8 +34,37 @@ def run_study(
     asked = options.parse_args()
     folder.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
-        runs, tables = measure()
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
-        write_provenance(folder, runs, command)
+        _write_tables(folder, command, measure)
     write_report(folder)
+
+
+def draw_study(name: str, out: Path, recompute: bool = False) -> Path:
+    """Write a study's tables and report into a folder of its name, from the committed tables or measured again.
+
+    Args:
+        name: of one of `studies`.
+        out: where the folder is made.
+        recompute: train what is missing and measure again.
+
+    Returns:
+        The report.
+    """
+    chosen, folder = study(name), out / name
+    check_writable(folder, "choose another folder for the report (--out)")
+    if recompute:
+        _write_tables(folder, chosen.COMMAND, chosen.measure)
+    elif not chosen.RESULTS.is_dir():
+        raise ValueError(f"the tables of {name} are not installed; measure them by --recompute, which takes hours")
+    else:
+        for file in chosen.RESULTS.iterdir():
+            if file.suffix in (".csv", ".json"):
+                shutil.copyfile(file, folder / file.name)
+    chosen.write_report(folder)
+    return folder / "report.md"
+
+
+def _write_tables(folder: Path, command: str, measure: Callable[[], Measured]) -> None:
+    runs, tables = measure()
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    write_provenance(folder, runs, command)

@@ -27,7 +27,7 @@ from ...theory import rule as build_rule
 from ..catalogue import parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
-from ..shared.clock_tables import median_onset, onset_table, rule_shape
+from ..shared.clock_tables import median_onset, onset_table, rule_shape, steps_text
 from ..store import RESULTS as COMMITTED
 from ..store import read_data, read_provenance, results_folder
 from .command import Measured, run_study
@@ -77,7 +77,7 @@ def write_report(folder: Path) -> None:
     sizes = sorted(runs["n_train"].unique())
     medians = [
         [spec, f"{build_rule(spec).support_size:,}",
-         *(_steps(median_onset(runs[(runs["rule"] == spec) & (runs["n_train"] == n)], "tau_mem")) for n in sizes)]
+         *(steps_text(median_onset(runs[(runs["rule"] == spec) & (runs["n_train"] == n)], "tau_mem")) for n in sizes)]
         for spec in rules
     ]  # fmt: skip
     sections = [
@@ -151,10 +151,6 @@ def _ratio(verdict: ClaimVerdict) -> str:
     if verdict.estimate is None or verdict.ci is None:
         return "undecided"
     return interval_text(verdict.estimate, *verdict.ci)
-
-
-def _steps(median: float) -> str:
-    return f"{median:.0f}" if np.isfinite(median) else "not seen"
 
 
 def measure() -> Measured:

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
@@ -26,7 +26,7 @@ from ...empirics.text_tables import interval_text, markdown_table
 from .. import fig03, fig11, fig13, fig14, fig15, fig16, fig17, fig18, fig19
 from ..catalogue import dissected, trained
 from ..presets import Preset, preset
-from ..shared.verdicts import Word
+from ..shared.judging import last_word
 from ..store import Data, read_data, read_provenance, results_folder
 from .command import Measured, run_study
 
@@ -99,14 +99,6 @@ def write_report(folder: Path) -> None:
 
 def _estimate(row: Any) -> str:
     return "" if pd.isna(row.estimate) else interval_text(row.estimate, row.low, row.high)
-
-
-def last_word(measured: str) -> str:
-    """The verdict that ends a figure's line."""
-    word = measured.rpartition(" ")[2]
-    if word not in (words := get_args(Word)):
-        raise ValueError(f"a figure's line must end in one of {', '.join(words)}, got {word!r}")
-    return word
 
 
 def measure() -> Measured:

@@ -5,12 +5,14 @@
 Runs that were measured before there was a null of copying have clocks by former criteria: tau_mem struck at
 significantly more than chance, and tau_rule counted copies. Where their curves are committed, the clocks are found
 again; the null needs the training set alone, which rule, N and seed fix. Where onsets alone are committed, runs must be
-trained again; the report lists them. Writes runs.csv, report.md and provenance.json into results/rejudged;
-``--report-only`` makes the report again.
+trained again; the report lists them. The claims are judged on the curves too, by three criteria. Writes runs.csv,
+claims.csv, report.md and provenance.json into results/rejudged, and today's clocks into the tables of the figures whose
+every run has a curve; ``--report-only`` makes the report again.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,10 +23,16 @@ import pandas as pd
 
 from ...empirics import RunConfig, find_onsets, fit_scaling
 from ...empirics.data import training_set
+from ...empirics.runs.run import environment
+from ...empirics.statistics.claim_trends import SETTINGS
 from ...empirics.statistics.runs_table import architecture
 from ...empirics.text_tables import interval_text, markdown_table
 from ...theory import NullOfCopying, chance_memorization, null_of_copying
 from ...theory import rule as build_rule
+from ..claims_table import evaluate
+from ..presets import preset
+from ..shared.judging import CRITERIA, under
+from ..shared.scaling_fits import equal_exponents_p
 from ..store import RESULTS as COMMITTED
 from ..store import read_provenance, results_folder
 from .command import Measured, run_study
@@ -41,8 +49,20 @@ ONSETS_ONLY = (
     "gain_of_copying/runs.csv", "grid_size/runs.csv", "memorization_exponent/runs.csv", "network_size/runs.csv",
 )  # fmt: skip
 """Committed tables of onsets without curves."""
+JUDGED = {
+    1: ("final",), 3: ("run",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 11: ("record",),
+    12: ("runs",), 13: ("run",), 14: ("run",), 15: ("run",), 16: ("run",), 17: ("run",), 18: ("run",), 19: ("run",),
+    22: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",), 27: ("runs",), 28: ("runs",),
+}  # fmt: skip
+"""Tables of figures whose runs all have a committed curve, there or in another figure."""
+DISSECTED = (3, 11, 13, 14, 15, 16, 17, 18, 19)
+"""Of them, those of the one run that is looked into, whose curve is in Figure 2."""
+LONG = "dissected"
+"""The setting of that run: it has more steps than others of its key."""
 OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
 NAMES = ("tau_rule", "tau_rule_all", "tau_mem", "tau_mem_10")
+LEAST_SIZES = 3
+"""N at which a rule must have been trained for its exponent to be compared."""
 KEY = ["model", "rule", "n_train", "seed"]
 
 
@@ -71,6 +91,9 @@ def committed_curves() -> Iterator[Curve]:
         grouped = dict(list(curves.groupby([*KEY, field], sort=False)))
         for _, run in runs.iterrows():
             yield Curve(f"fig{number:02d}", run, f"{field}={run[field]}", n_eval, grouped[(*run[KEY], run[field])])
+    folder = results_folder("laptop", 2)
+    run = pd.read_parquet(folder / "single.parquet").iloc[0]
+    yield Curve("fig02", run, LONG, int(run["n_eval"]), pd.read_parquet(folder / "curves.parquet"))
     folder = COMMITTED / "gpt_claims"
     runs, counts = (pd.read_csv(folder / f"{name}.csv") for name in ("runs", "evaluations"))
     valid = counts["novel_valid"] + counts["memorized"]
@@ -102,7 +125,9 @@ def judged(curve: Curve) -> dict[str, object]:
            "most_copied": float(curves["memorization"].max())}  # fmt: skip
     for name, onset in found.items():
         row |= {f"{name}_lower": onset.lower, f"{name}_upper": onset.upper}
-    return row | {f"tau_mem_chance_{end}": run[f"tau_mem_{end}"] for end in ("lower", "upper")}
+    judged_before = "tau_mem_chance_lower" in run  # then tau_mem is by today's criterion
+    former = "tau_mem_chance" if judged_before else "tau_mem"
+    return row | {f"tau_mem_chance_{end}": float(run[f"{former}_{end}"]) for end in ("lower", "upper")}
 
 
 def measure() -> Measured:
@@ -111,7 +136,75 @@ def measure() -> Measured:
     for curve in committed_curves():
         shared = "laptop" if curve.source != "gpt_claims" else curve.source
         curves.setdefault((shared, *curve.run[KEY], curve.setting), curve)
-    return [], {"runs": pd.DataFrame([judged(curve) for curve in curves.values()])}
+    table = pd.DataFrame([judged(curve) for curve in curves.values()])
+    judge_figures(table)
+    return [], {"runs": table, "claims": judged_claims(table)}
+
+
+def judge_figures(table: pd.DataFrame) -> None:
+    """Put today's clocks into the tables of figures in place of the former ones, which are kept beside them.
+
+    Args:
+        table: runs.csv.
+    """
+    laptop = table[table["source"] != "gpt_claims"]
+    found = {(*row[KEY], row["setting"]): row for _, row in laptop.iterrows()}
+    ends = [f"{name}_{end}" for name in (*NAMES, "tau_mem_chance") for end in ("lower", "upper")]
+    for number, names in JUDGED.items():
+        folder = results_folder("laptop", number)
+        for name in names:
+            runs = pd.read_parquet(folder / f"{name}.parquet")
+            field = VARIED.get(number)
+            rows = []
+            for _, run in runs.iterrows():
+                setting = LONG if number in DISSECTED else f"{field}={run[field]}" if field else ""
+                rows.append(found[(*run[KEY], setting)])
+            new = pd.DataFrame(rows).reset_index(drop=True)
+            runs = runs.assign(null=new["null"].astype(float), **{end: new[end].astype(float) for end in ends})
+            runs.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+        record = read_provenance(folder) | {"clocks": {"command": COMMAND, **environment()}}
+        (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def judged_claims(table: pd.DataFrame) -> pd.DataFrame:
+    """C1 to C6 on the runs of the laptop preset that have curves, by each of `CRITERIA`: one row a verdict.
+
+    The 6x6 runs of gpt_claims stopped once they memorized by the former criterion; a run that ends because of what is
+    measured would bias a censored fit, so they are left out.
+    """
+    runs = table[(table["setting"] == "") & (table["source"] != "gpt_claims")]
+    runs = runs[runs["rule"].str.startswith("parity:")].reset_index(drop=True)
+    kinds = preset("laptop").architectures
+    settings = pd.DataFrame(
+        [{name: getattr(kinds[kind].config(model=model), name) for name in SETTINGS}
+         for kind, model in zip(runs["architecture"], runs["model"], strict=True)]
+    )  # fmt: skip
+    runs = pd.concat([runs, settings], axis=1)
+    rows = []
+    for criterion in CRITERIA:
+        tables = under({"runs": runs}, criterion)
+        for verdict in evaluate({10: tables})[:-2]:  # without those of the landscape
+            low, high = verdict.ci or (None, None)
+            rows.append({"criterion": criterion, "claim": verdict.claim, "estimate": verdict.estimate, "low": low,
+                         "high": high, "p_value": verdict.p_value, "p_holm": verdict.p_holm, "verdict": verdict.verdict,
+                         "n_runs": verdict.n_runs, "note": verdict.note})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def claims_by_criterion(claims: pd.DataFrame) -> list[list[str]]:
+    """A row a claim: its verdict and estimate by each criterion, and whether they agree."""
+    rows = []
+    for claim, part in claims.groupby("claim", sort=False):
+        cells = []
+        for criterion in CRITERIA:
+            (mine,) = part[part["criterion"] == criterion].to_dict("records")
+            estimate = (
+                "" if pd.isna(mine["estimate"]) else f" {interval_text(mine['estimate'], mine['low'], mine['high'])}"
+            )
+            cells.append(f"{mine['verdict']}{estimate}")
+        agree = part["verdict"].nunique() == 1
+        rows.append([str(claim), *cells, str(part["n_runs"].iloc[0]), "no" if agree else "**yes**"])
+    return rows
 
 
 def to_train_again(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +234,14 @@ def exponents(table: pd.DataFrame) -> list[list[str]]:
                 continue
             rows.append([str(source), str(model), str(spec), *(_exponent(mine, onset) for onset in OF_COPYING)])
     return rows
+
+
+def equal_exponents(table: pd.DataFrame) -> dict[str, float]:
+    """p that the rules of DiT share one exponent of copying in N, by each criterion; rules with G from 2 to 6."""
+    runs = table[(table["setting"] == "") & (table["model"] == "dit-nano") & table["rule"].str.startswith("parity:")]
+    sizes = runs.groupby("rule")["n_train"].nunique()
+    runs = runs[runs["rule"].isin(sizes.index[sizes >= LEAST_SIZES])]
+    return {name: equal_exponents_p(under({"runs": runs}, name)["runs"], "n_train", "rule") for name in CRITERIA}
 
 
 def _exponent(table: pd.DataFrame, onset: str) -> str:
@@ -186,6 +287,18 @@ def write_report(folder: Path) -> None:
         ),
         "Exponent of each clock of copying in N (95% profile likelihood), for rules whose every curve reaches 0.2:",
         markdown_table(["source", "model", "rule", *OF_COPYING], exponents(table)),
+        "The claims on the runs of 4x6 parity whose curves are committed, judged by the headline criterion and at two "
+        "others; the last column says whether the verdict depends on the criterion. Larger networks have no curves, so "
+        "that C2 cannot be judged; C4 for GPT rests on the rules and N of Figures 4 and 28:",
+        markdown_table(
+            ["claim", *(f"{name}: {words}" for name, words in CRITERIA.items()), "runs", "depends"],
+            claims_by_criterion(pd.read_csv(folder / "claims.csv")),
+        ),
+        "Do the rules' exponents differ in DiT? p that all rules with three N or more share one, by each criterion:",
+        markdown_table(
+            ["criterion", "p"],
+            [[f"{name}: {CRITERIA[name]}", f"{p:.2g}"] for name, p in equal_exponents(table).items()],
+        ),
         "Tables that hold onsets alone: their runs, and how many of them are judged above by a curve of another table. "
         "The others must be trained again, and so must runs that stopped before they copied:",
         markdown_table(

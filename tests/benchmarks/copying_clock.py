@@ -39,6 +39,8 @@ BOTH = ("tau_mem_chance", "tau_mem")
 LARGE, SMALL = (128, 256, 512, 1024), (24, 48, 96, 192)
 RULES = {"2^12": "parity:4x6,G=2", "2^16": "parity:4x6,G=3", "2^20": "parity:4x6,G=6"}
 SEEDS = 5
+TARGET = 0.02
+"""The largest bias of the exponent that is aimed at."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def fits(scenario: Scenario, n_sweeps: int, seed: int) -> dict[str, float | int 
     design = np.column_stack([np.ones_like(log_x), log_x])
     row: dict[str, float | int | str] = {**asdict(scenario), "sizes": f"{scenario.sizes[0]} to {scenario.sizes[-1]}"}
     nulls = [levels(scenario.support, n_train, seed)[1] for n_train in scenario.sizes for seed in range(SEEDS)]
-    row["fewest"] = max(map(fewest_generations, nulls))
+    row |= {"fewest": max(map(fewest_generations, nulls)), "crossing": crossing_exponent(scenario)}
     for name, (lower, upper) in sweeps.items():
         found = []
         for k in range(n_sweeps):
@@ -134,6 +136,20 @@ def fits(scenario: Scenario, n_sweeps: int, seed: int) -> dict[str, float | int 
         row |= {f"exponent_{name}": float(exponents.mean()), f"sd_{name}": float(exponents.std(ddof=1))}
         row[f"coverage_{name}"] = float(covered.mean())
     return row | {"sweeps": n_sweeps, "seconds": time.process_time() - started}
+
+
+def crossing_exponent(scenario: Scenario) -> float:
+    """The exponent of where memorization itself, without counting, crosses the threshold of tau_mem, by least squares.
+
+    Where a model shows less than the null before it copies, it has further to rise, and by how much depends on N.
+    """
+    cells = [(n_train, seed) for n_train in scenario.sizes for seed in range(SEEDS)]
+    chance, null = np.array([levels(scenario.support, *cell) for cell in cells]).T
+    floor = chance if scenario.before == "chance" else null
+    risen = (copying_threshold(null) - floor) / (1 - floor)
+    log_n = np.log([n_train for n_train, _ in cells])
+    log_crossing = log_n + np.log(risen / (1 - risen)) / scenario.slope
+    return float(np.polyfit(log_n, log_crossing, 1)[0])
 
 
 def false_clocks(n_runs: int, n_evaluations: int, seed: int) -> Iterator[dict[str, float | int | str]]:
@@ -196,15 +212,24 @@ def report(results: dict) -> str:
         "generations from which on the threshold of every run is significant; `tc.train` warns of fewer.",
         "",
         "| valid grids | N | generations | fewest | slope | before copying | exponent, chance | coverage | "
-        "exponent, tau_mem | coverage |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "exponent, tau_mem | coverage | of the crossing |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["fits"]:
         cells = [row["support"], row["sizes"], row["n_eval"], row["fewest"], f"{row['slope']:g}", row["before"]]
         for name in BOTH:
             cells += [f"{row[f'exponent_{name}']:.3f}", f"{row[f'coverage_{name}']:.3f}"]
+        cells.append(f"{row['crossing']:.3f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    worst = [r for r in results["fits"] if abs(r["exponent_tau_mem"] - 1) > TARGET and r["n_eval"] >= r["fewest"]]
     lines += [
+        "",
+        f"`of the crossing` is the exponent of where memorization itself crosses the threshold, without any counting. "
+        f"The bias of tau_mem exceeds {TARGET:g}, with generations enough, in {len(worst)} rows, and the crossing has "
+        "it too: it is no fault of the clock or of the fit. In these rows the synthetic model shows chance before it "
+        "copies and not the null, so that it has further to rise than the null allows for, by a part that shrinks with "
+        "N; the slower the rise, the more steps that takes. A model that shows the null before it copies has no such "
+        "bias (`before copying`: null).",
         "",
         "## False clocks of a sampler of pairs",
         "",

@@ -23,7 +23,7 @@ class Plain:
 
 @pytest.fixture
 def plain(monkeypatch):
-    monkeypatch.setattr("twoclocks.paper_figures.figures.figure_module", lambda number: Plain())
+    monkeypatch.setattr("twoclocks.paper_figures.figures.figure_module", lambda name: Plain())
 
 
 @pytest.fixture

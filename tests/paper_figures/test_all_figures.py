@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from twoclocks.paper_figures import store
-from twoclocks.paper_figures.figures import FIGURES, draw, figure_module
+from twoclocks.paper_figures.exhibit import FIGURES, figure_module
+from twoclocks.paper_figures.figures import draw
 from twoclocks.paper_figures.gallery import write_gallery
 from twoclocks.paper_figures.store import read_data, read_provenance, results_folder
 

@@ -12,11 +12,10 @@ import pytest
 from synthetic_runs import curve_rows, onset_rows
 
 from twoclocks.empirics.style import figure_style
-from twoclocks.paper_figures import fig21
-from twoclocks.paper_figures.figures import figure_module
+from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs
-from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, valley
+from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, turn
 from twoclocks.paper_figures.shared.clock_tables import median_onset, middles
 from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table
 from twoclocks.theory import Encoding
@@ -160,19 +159,6 @@ DIFFERING = {
 }
 
 
-def test_binary_rules_tell_whether_tau_mem_follows_the_number_of_valid_grids() -> None:
-    runs = binary_data(8.0)["runs"]
-    grows = runs.assign(support_size=runs.groupby("rule")["tau_mem_upper"].transform("median"))
-    assert "valid grids: Spearman correlation 1.00 (p = " in fig21.measured({"runs": grows})
-    assert "valid grids: Spearman correlation -1.00 (p = " in fig21.measured(
-        {"runs": grows.assign(support_size=1 / grows["support_size"])}
-    )
-    unseen = grows["rule"] == grows["rule"][grows["support_size"].idxmax()]
-    grows.loc[unseen & (grows["seed"] > 0), "tau_mem_upper"] = np.inf
-    assert "valid grids: Spearman correlation 1.00 (p = " in fig21.measured({"runs": grows})
-    assert "Spearman" not in fig21.measured({"runs": runs})  # rules of equal size
-
-
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_figure_draws_and_agrees_where_the_data_follow_the_paper(number: int) -> None:
     module, data = figure_module(number), AGREEING[number]()
@@ -311,15 +297,19 @@ def test_a_ratio_between_groups_is_found_in_its_strata() -> None:
         onset_ratio(runs, "tau_rule", runs["late"].to_numpy(), runs["rule"])
 
 
-def test_the_slopes_at_both_ends_of_a_valley_are_those_of_its_parabola() -> None:
-    x = np.exp([0.0, 1.0, 2.0, 3.0])
-    rows = [{"model": "gpt-nano", "rule": "r", "n_train": 8, "seed": seed, "lr": lr} for seed in range(8) for lr in x]
-    runs = onset_rows(rows, lambda s: {"tau_rule": 100 * math.exp((math.log(s["lr"]) - 1) ** 2)}, scatter=0.02)
-    found = valley(runs, "tau_rule", "lr")
-    assert found.at_start == pytest.approx(-2, abs=0.1)
-    assert found.at_end == pytest.approx(4, abs=0.1)
-    with pytest.raises(ValueError, match="three values"):
-        valley(runs[runs["lr"] < 3], "tau_rule", "lr")
+def test_a_turn_falls_and_rises_with_the_slopes_between_neighbours() -> None:
+    x = np.exp([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    rows = [{"model": "gpt-nano", "rule": "r", "n_train": 8, "seed": seed, "lr": lr} for seed in range(4) for lr in x]
+    runs = onset_rows(rows, lambda s: {"tau_rule": 100 * math.exp(abs(math.log(s["lr"]) - 2.5))}, scatter=0.02)
+    found = turn(runs, "tau_rule", "lr")
+    assert found.answer == "agree"
+    assert found.slopes == pytest.approx((-1, -1, 0, 1, 1), abs=0.15)
+    falling = onset_rows(rows, lambda s: {"tau_rule": 100 / s["lr"] ** 0.5}, scatter=0.02)
+    assert turn(falling, "tau_rule", "lr").answer == "differ"
+    late = runs.assign(tau_rule_upper=runs["tau_rule_upper"].where(runs["lr"] < 100, np.inf))
+    assert "not reached" in str(turn(late, "tau_rule", "lr"))
+    with pytest.raises(ValueError, match="four values"):
+        turn(runs[runs["lr"] < 10], "tau_rule", "lr")
 
 
 def test_a_level_at_which_no_run_arrives_is_later() -> None:

@@ -8,7 +8,7 @@ from written_runs import write_clocks
 import twoclocks as tc
 from twoclocks.empirics.probes.record import RunRecord, record_table
 from twoclocks.empirics.style import figure_style
-from twoclocks.paper_figures.figures import figure_module
+from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import preset
 from twoclocks.paper_figures.shared import score_planes, score_tables
 from twoclocks.paper_figures.store import read_data, write_data

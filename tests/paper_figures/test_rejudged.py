@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import twoclocks as tc
+from twoclocks.paper_figures.store import results_folder
 from twoclocks.paper_figures.studies import rejudged
 
 
@@ -44,10 +45,31 @@ def test_every_committed_run_with_a_curve_is_judged_once():
 
 
 def test_the_committed_report_is_that_of_the_committed_table(tmp_path):
-    for name in ("runs.csv", "provenance.json"):
+    for name in ("runs.csv", "claims.csv", "provenance.json"):
         (tmp_path / name).write_bytes((rejudged.RESULTS / name).read_bytes())
     rejudged.write_report(tmp_path)
     assert (tmp_path / "report.md").read_text() == (rejudged.RESULTS / "report.md").read_text()
+
+
+def test_figures_whose_every_run_has_a_curve_carry_the_clocks_of_the_table():
+    table = pd.read_csv(rejudged.RESULTS / "runs.csv", keep_default_na=False)
+    runs = pd.read_parquet(results_folder("laptop", 8) / "runs.parquet")
+    merged = runs.merge(table[(table["setting"] == "") & (table["source"] != "gpt_claims")], on=rejudged.KEY)
+    assert len(merged) == len(runs)
+    for name in ("tau_mem_lower", "tau_mem_upper", "tau_rule_upper", "tau_mem_chance_upper"):
+        np.testing.assert_array_equal(merged[f"{name}_x"], merged[f"{name}_y"].astype(float))
+    for number, names in rejudged.JUDGED.items():
+        for name in names:
+            assert "null" in pd.read_parquet(results_folder("laptop", number) / f"{name}.parquet")
+
+
+def test_the_committed_claims_are_those_of_the_committed_table():
+    table = pd.read_csv(rejudged.RESULTS / "runs.csv", keep_default_na=False)
+    claims = rejudged.judged_claims(table)
+    committed = pd.read_csv(rejudged.RESULTS / "claims.csv", keep_default_na=False)
+    assert claims["verdict"].tolist() == committed["verdict"].tolist()
+    assert claims["claim"].tolist() == committed["claim"].tolist()
+    assert set(claims["criterion"]) == {"tau_mem", "tau_mem_10", "tau_mem_chance"}
 
 
 def test_a_sweep_whose_curves_end_early_gives_no_exponent():

@@ -129,5 +129,5 @@ def test_figure_over_a_run(dit_run, tmp_path):
     table = basins.run_basins(dit_run, sigmas=(0.5, 1.0), n_anchors=12, n_draws=1)
     verdict = basin_claim.claim_basins(table, dit_run.onsets)
     assert verdict.verdict in ("undecided", "not supported")  # 80 steps of training have no basins to speak of
-    basin_claim.plot_basin_ratio(table, dit_run, tmp_path / "ratio.png")
+    basin_claim.basin_ratio_figure(table, dit_run).savefig(tmp_path / "ratio.png")
     assert (tmp_path / "ratio.png").stat().st_size > 5000

@@ -129,5 +129,5 @@ def test_over_a_run(dit_run, tmp_path):
     own = exact.set_index(["kind", "outcome"])["fraction"]
     assert own["train", "itself"] > 0.9
     assert own["novel valid", "itself"] == 0
-    basins.plot_basins(table, dit_run, tmp_path / "basins.png")
+    basins.basins_figure(table, dit_run).savefig(tmp_path / "basins.png")
     assert (tmp_path / "basins.png").stat().st_size > 5000

@@ -86,7 +86,7 @@ def test_means_over_training_are_those_of_the_kept_generations(dit_run, tmp_path
             error = float(distance[chosen].std()) / math.sqrt(n) if n > 1 else math.nan
             assert row.hamming_se == pytest.approx(error, nan_ok=True)
     references = nearest.hamming_references(dit_run, 200)
-    nearest.plot_hamming(table, references, dit_run, tmp_path / "hamming.png")
+    nearest.hamming_figure(table, references, dit_run).savefig(tmp_path / "hamming.png")
     assert (tmp_path / "hamming.png").stat().st_size > 10_000
 
 

@@ -130,6 +130,6 @@ def test_over_a_run(dit_run, tmp_path):
     assert len(table) == (3 + 2) * 2 * 2 * 64
     shares = planes.training_share(table)
     assert shares[shares["denoiser"] == "rule optimum"]["share"].to_numpy() == pytest.approx(0.5, abs=1e-6)
-    planes_figure.plot_planes(table, dit_run, tmp_path / "displacement.png")
-    planes_figure.plot_planes(table[table["sigma"] == 1.0], dit_run, tmp_path / "score.png", "score")
+    planes_figure.planes_figure(table, dit_run).savefig(tmp_path / "displacement.png")
+    planes_figure.planes_figure(table[table["sigma"] == 1.0], dit_run, "score").savefig(tmp_path / "score.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("displacement.png", "score.png"))

@@ -155,8 +155,8 @@ def test_tables_and_figures_of_a_run(gpt_run, tmp_path):
     completions = prefixes.completions_over_training(gpt_run, 20, steps=[80])
     assert completions["model"].unique().tolist() == ["learned", "rule optimum", "training-set optimum"]
     assert completions["step"].isna().sum() == 2 * 2 * 9
-    prefixes.plot_loss_by_position(losses, prefixes.position_floors(gpt_run), gpt_run, tmp_path / "loss.png")
-    prefixes.plot_completions(completions, gpt_run, tmp_path / "completions.png")
+    prefixes.positions_figure(losses, prefixes.position_floors(gpt_run), gpt_run).savefig(tmp_path / "loss.png")
+    prefixes.completions_figure(completions, gpt_run).savefig(tmp_path / "completions.png")
     for name in ("loss.png", "completions.png"):
         assert (tmp_path / name).stat().st_size > 10_000
 

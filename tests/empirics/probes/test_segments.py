@@ -135,11 +135,11 @@ def test_over_a_run(dit_run, tmp_path):
     nearest = exact[exact["end"] == "nearest training sample"]
     assert nearest["u"].to_numpy() == pytest.approx(0.5)
     assert (exact[exact["end"] == "invalid neighbour"]["u"] > 0.9).all()
-    segments.plot_segments(table, dit_run, tmp_path / "segments.png")
-    segments.plot_segment_widths(table, dit_run, tmp_path / "widths.png")
+    segments.segments_figure(table, dit_run).savefig(tmp_path / "segments.png")
+    segments.segment_widths_figure(table, dit_run).savefig(tmp_path / "widths.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("segments.png", "widths.png"))
     for n in (0, -1):
         with pytest.raises(ValueError, match=f"n_anchors must be at least 1 training sample, got {n}"):
             segments.run_segments(dit_run, n_anchors=n)
     with pytest.raises(ValueError, match="no sigma 3"):
-        segments.plot_segments(table, dit_run, tmp_path / "none.png", sigma=3.0)
+        segments.segments_figure(table, dit_run, sigma=3.0).savefig(tmp_path / "none.png")

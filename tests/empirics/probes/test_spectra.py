@@ -224,14 +224,14 @@ def test_over_a_run(dit_run, tmp_path):
     again = spectra.run_spectra(dit_run, sigmas, steps=[80], n_images=32, optima=("rule optimum",))
     chosen = table["step"].eq(80).fillna(False) | (table["denoiser"] == "rule optimum")
     pd.testing.assert_frame_equal(table[chosen].reset_index(drop=True), again)
-    spectra_figures.plot_spectra(table, dit_run, tmp_path / "spectra.png")
-    spectra_figures.plot_gap(spectra.sample_gaps(errors), dit_run, tmp_path / "gap.png")
+    spectra_figures.run_spectra_figure(table, dit_run).savefig(tmp_path / "spectra.png")
+    spectra_figures.run_gap_figure(spectra.sample_gaps(errors), dit_run).savefig(tmp_path / "gap.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("spectra.png", "gap.png"))
 
 
 def test_bands_over_a_run(dit_run, tmp_path):
     table = spectra.run_spectra(dit_run, (0.2, 0.5, 1.0, 2.0), steps=[10, 80], n_images=16)
-    spectra_figures.plot_noise_bands(table, dit_run, tmp_path / "bands.pdf")
+    spectra_figures.run_bands_figure(table, dit_run).savefig(tmp_path / "bands.pdf")
     assert (tmp_path / "bands.pdf").stat().st_size > 5000
     with pytest.raises(ValueError, match="no step of a phase"):
-        spectra_figures.plot_spectra(table[table["step"].isna()], dit_run, tmp_path / "spectra.png")
+        spectra_figures.run_spectra_figure(table[table["step"].isna()], dit_run).savefig(tmp_path / "spectra.png")

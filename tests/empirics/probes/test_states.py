@@ -143,8 +143,8 @@ def test_the_raster_of_a_run_is_that_of_its_weights(dit_run, tmp_path):
     np.testing.assert_array_equal(states.state_raster(dit_run, 40, 2, steps=[20, 80]).states, raster.states[:, [1, 3]])
     with pytest.raises(ValueError, match="keeps no weights of step 30"):
         states.state_raster(dit_run, 5, steps=[30])
-    states.plot_state_raster(raster, dit_run, tmp_path / "raster.png")
-    states.plot_state_raster(StateRaster(raster.states[:, :1], (10,)), dit_run, tmp_path / "one.png")
+    states.raster_figure(raster, dit_run).savefig(tmp_path / "raster.png")
+    states.raster_figure(StateRaster(raster.states[:, :1], (10,)), dit_run).savefig(tmp_path / "one.png")
     assert (tmp_path / "raster.png").stat().st_size > 10_000
     assert (tmp_path / "one.png").stat().st_size > 10_000
 

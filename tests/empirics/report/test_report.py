@@ -18,6 +18,7 @@ from written_runs import GPT, curves, write_run, write_sweep
 import twoclocks as tc
 from twoclocks.cli import main
 from twoclocks.empirics.criteria import CRITERIA
+from twoclocks.empirics.report.answer import answer, in_words
 from twoclocks.empirics.report.data import embed, natural
 from twoclocks.empirics.report.findings import find, setting_fields
 from twoclocks.empirics.runs.folder import read_runs_folder
@@ -386,3 +387,54 @@ def test_embedded_data_cannot_end_its_element():
 
 def test_natural_order():
     assert sorted(["G=12", "G=2", "G=9", "a"], key=natural) == ["G=2", "G=9", "G=12", "a"]
+
+
+def test_a_few_runs_are_answered_one_by_one_in_words(tmp_path):
+    write_run(tmp_path / "one", GPT, rows=curves(GPT, 100.0, 600.0))
+    write_run(tmp_path / "two", replace(GPT, n_train=512), rows=curves(GPT, 100.0, 1e9))
+    found = read_runs_folder(tmp_path)
+    table = answer(found)
+    assert list(table["n_train"]) == [GPT.n_train, 512]
+    for k, (_, row) in enumerate(table.iterrows()):
+        run = found.runs.iloc[k]
+        assert (row["tau_rule"].lower, row["tau_rule"].upper) == (run["tau_rule_lower"], run["tau_rule_upper"])
+        assert (row["tau_mem"].lower, row["tau_mem"].upper) == (run["tau_mem_lower"], run["tau_mem_upper"])
+    _, page = read(tc.write_report(tmp_path))
+    first, second = (in_words(row) for _, row in table.iterrows())
+    assert "learned the rule between steps" in first
+    assert "began to copy between steps" in first
+    assert "had not begun to copy by step" in second
+    assert first in page.text
+    assert second in page.text
+    assert page.text.index(first) < page.text.index("decide none of 5 claims")
+    assert "none of 5 claims" in page.text
+
+
+def test_many_runs_are_answered_by_the_median_of_each_cell(sweep):
+    found = read_runs_folder(sweep)
+    table = answer(found)
+    ended = found.runs[found.runs["status"] != "unfinished"]
+    assert table["runs"].sum() == len(ended)
+    row = table.iloc[0]
+    cell = ended[(ended[["model", "rule", "n_train"]] == row[["model", "rule", "n_train"]]).all(axis=1)]
+    assert row["tau_rule"].upper == np.median(cell["tau_rule_upper"])
+
+
+def test_two_folders_stand_side_by_side_and_are_never_pooled(tmp_path, capsys):
+    for name, late in (("a", 600.0), ("b", 900.0)):
+        for seed in range(3):
+            run = replace(GPT, seed=seed)
+            write_run(tmp_path / name / str(seed), run, rows=curves(run, 100.0, late))
+    with pytest.raises(ValueError, match="say where the report of several folders goes"):
+        tc.write_report([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(ValueError, match="is read twice"):
+        tc.write_report([tmp_path, tmp_path / "a"], tmp_path / "out")
+    main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")])
+    assert "report.html" in capsys.readouterr().out
+    _, page = read(tmp_path / "out" / "report.html")
+    assert page.data["varied"]["folder"]["values"] == ["a", "b"]
+    assert page.data["runs"] == [f"{name}/{seed}" for name in "ab" for seed in range(3)]
+    assert "folder = a" in page.text
+    assert "folder = b" in page.text
+    table = tc.read_runs_csv(tmp_path / "out" / "clocks.csv")
+    assert list(table["folder"]) == ["a"] * 3 + ["b"] * 3

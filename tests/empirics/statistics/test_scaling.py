@@ -433,7 +433,6 @@ DEGENERATE = {
         lambda df: df.assign(tau_mem_lower=3.0 * df["n_train"], tau_mem_upper=3.0 * df["n_train"]),
         "on a line exactly",
     ),
-    "single runs": (lambda df: df.groupby(["rule", "n_train"]).sample(1, random_state=0), "single run|one seed"),
     "few runs": (lambda df: df[df["rule"] == "parity:6x6,G=2"].iloc[[0, 6]], "2 uncensored runs for 2 coefficients"),
 }
 
@@ -444,6 +443,20 @@ def test_degenerate_tables_are_refused_in_one_line(name: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         tc.fit_scaling(damage(sweep(np.random.default_rng(16))), by="rule", n_boot=0)
     assert "\n" not in str(caught.value)
+
+
+def test_one_run_in_each_cell_is_fitted_without_a_bootstrap_and_says_so() -> None:
+    df = sweep(np.random.default_rng(16)).groupby(["rule", "n_train"]).sample(1, random_state=0)
+    fit = tc.fit_scaling(df, by="rule")
+    assert fit.single_runs
+    low, high = fit.ci
+    assert low < fit.exponent < high
+    assert "take the power law for true" in fit.summary()
+    assert fit.tests["log_linear"].p_value is None
+    with pytest.raises(ValueError, match="every cell has a single run"):
+        fit.interval("percentile")
+    with pytest.raises(ValueError, match="every cell has a single run"):
+        fit.band([100.0], fit.groups[0])
 
 
 def test_separate_slopes_need_two_sizes_in_each_group() -> None:

@@ -210,6 +210,7 @@ def test_held_out_samples_of_the_file_and_bytes(home):
         ({"n_train": 399}, r"n_train must lie in 2..398 for points.npz, got 399; the others of its 400 samples"),
         ({"n_train": 1}, "n_train must lie in 2..398"),
         ({"model": "gpt-nano"}, "are numbers, and gpt-nano reads symbols; take a DiT"),
+        ({"online": True}, "online draws fresh grids of a rule"),
         ({"encoding": "pm1"}, "encoding='pm1' is for symbols"),
         ({"stop_when": "window"}, "stop_when='window' needs a rule"),
         ({"patch": 4}, "patch must divide both sides of the samples, 1 x 6, got 4"),

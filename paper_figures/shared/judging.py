@@ -1,0 +1,145 @@
+"""By which criteria a figure's clocks are, and what it would answer by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .verdicts import Word
+
+Data = Mapping[str, pd.DataFrame]
+MOST_WORDS = 39
+"""Of an answer in one line."""
+HEADLINE = "tau_mem"
+FORMER_NOTE = "clocks by the former criteria"
+"""On figures whose curves were not kept, so that their clocks cannot be judged again."""
+CRITERIA = {
+    HEADLINE: "copying beyond the null",
+    "tau_mem_10": "a memorization of 0.1",
+    "tau_mem_chance": "the former criteria",
+}
+"""Criteria of copying by which a figure is judged, in words; the last goes with a tau_rule that counts copies."""
+
+
+def has_clocks(data: Data) -> bool:
+    """Whether some table holds the clock of copying."""
+    return any("tau_mem_lower" in table for table in data.values())
+
+
+def by_former_criteria(data: Data) -> bool:
+    """Whether the clocks of some table are by the former criteria: it states no null of copying."""
+    return any("tau_mem_lower" in table and "null" not in table for table in data.values())
+
+
+def under(data: Data, criterion: str) -> dict[str, pd.DataFrame]:
+    """The tables with another criterion of copying in place of tau_mem; the former one also replaces tau_rule.
+
+    Raises:
+        ValueError: a criterion that is not one of `CRITERIA`.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+    replaced = {"tau_mem": criterion}
+    if criterion == "tau_mem_chance":
+        replaced["tau_rule"] = "tau_rule_all"
+    tables = {}
+    for name, table in data.items():
+        if "null" in table and criterion != HEADLINE:
+            ends = {f"{clock}_{end}": table[f"{other}_{end}"] for clock, other in replaced.items()
+                    for end in ("lower", "upper") if f"{other}_{end}" in table}  # fmt: skip
+            table = table.assign(**ends)
+        tables[name] = table
+    return tables
+
+
+def verdicts(measured: Callable[[Data], str], data: Data) -> dict[str, str]:
+    """The word that ends a figure's line by each criterion of `CRITERIA`; only the headline's without clocks."""
+    chosen = CRITERIA if has_clocks(data) and not by_former_criteria(data) else {HEADLINE: ""}
+    return {name: last_word(measured(under(data, name))) for name in chosen}
+
+
+def former_phases(data: Data) -> str:
+    """Where phases of a run were measured by the former tau_mem, and today's has come later: one sentence."""
+    if "phases" not in data or "run" not in data or "null" not in data["run"]:
+        return ""
+    phases, run = data["phases"].set_index("phase")["step"], data["run"].iloc[0]
+    then = phases.get("memorization begins")
+    if then is None or then == run["tau_mem_upper"]:
+        return ""
+    return (
+        f"Its memorization phase, step {then}, is that of the former criterion; today's tau_mem is in step "
+        f"({run['tau_mem_lower']:.0f}, {run['tau_mem_upper']:.0f}]."
+    )
+
+
+def one_line(measured: str) -> str:
+    """The answer of a figure in at most `MOST_WORDS` words: its verdict, then the first clauses that fit.
+
+    Args:
+        measured: a figure's line, clauses apart by "; ", of which the last word is the verdict.
+    """
+    verdict = last_word(measured)
+    text = measured.removesuffix(verdict).rstrip(" ;:,")
+    chosen = ""
+    ends = [k for k in range(len(text)) if text.startswith("; ", k) and _outside_brackets(text[:k])]
+    for low, high in zip([0, *(k + 2 for k in ends)], [*ends, len(text)], strict=True):
+        clause = text[low:high]
+        longer = f"{chosen}; {clause}" if chosen else clause
+        if len(longer.split()) > MOST_WORDS - 1:
+            break
+        chosen = longer
+    return f"{verdict}: {chosen or _cut(text)}"
+
+
+def _cut(text: str) -> str:
+    """The beginning of a long clause, up to a comma or "and" outside brackets where its later half has one."""
+    short = " ".join(text.split()[: MOST_WORDS - 2])
+    places = [
+        k for k in range(len(short) // 2, len(short))
+        if short.startswith((", ", " and "), k) and _outside_brackets(short[:k])
+    ]  # fmt: skip
+    return f"{short[: places[-1]] if places else short.rstrip(',;(')} …"
+
+
+def _outside_brackets(text: str) -> bool:
+    """Whether every bracket of a text is closed; half-open intervals (a, b] close with the other kind."""
+    return sum(map(text.count, "([")) == sum(map(text.count, ")]"))
+
+
+def dependence(measured: Callable[[Data], str], data: Data) -> str:
+    """Whether a figure's verdict depends on the criterion of copying, in a sentence; empty without clocks."""
+    if not has_clocks(data):
+        return ""
+    if by_former_criteria(data):
+        return (
+            "Judged by the former criteria (memorization significantly above chance; a tau_rule that counts copies): "
+            "the curves of these runs were not kept."
+        )
+    words, phases = verdicts(measured, data), former_phases(data)
+    phases = f" {phases}" if phases else ""
+    if len(set(words.values())) == 1:
+        return "The verdict is the same by memorization of 0.1 and by the former criteria." + phases
+    each = ", ".join(f"{word} by {CRITERIA[name]}" for name, word in words.items() if name != HEADLINE)
+    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}.{phases}"
+
+
+def mark(figure: Figure, data: Data) -> None:
+    """Say on a figure that its clocks are by the former criteria, where they are."""
+    if by_former_criteria(data):
+        title = figure.get_suptitle()
+        figure.suptitle(f"{title}\n{FORMER_NOTE}" if title else FORMER_NOTE, fontsize=9)
+
+
+def last_word(measured: str) -> str:
+    """The verdict that ends a figure's line.
+
+    Raises:
+        ValueError: it ends in another word.
+    """
+    word = measured.rpartition(" ")[2]
+    if word not in (words := get_args(Word)):
+        raise ValueError(f"a figure's line must end in one of {', '.join(words)}, got {word!r}")
+    return word
