@@ -101,8 +101,8 @@ class CompareCommand(_OneRun):
         run = self.opened(folder)
         out = self.out or folder / "comparison"
         with if_interrupted(f"the tables and figures in {out} are not all written yet"):
-            options = {"n_samples": self.n_samples, "references": self.references}
-            table = compare_over_training(run, self.sigmas or None, progress=True, **options)
+            sigmas, n, names = self.sigmas or None, self.n_samples, self.references
+            table = compare_over_training(run, sigmas, n_samples=n, progress=True, references=names)
             of_data = run.task.rule is None
             text, plot = (explained_text, plot_explained) if of_data else (comparison_text, plot_comparison)
             print(text(table, run))

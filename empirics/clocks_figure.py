@@ -64,8 +64,9 @@ def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
             _plot_ratios(axes[0][column], run)
             _plot_loss(axes[1][column], run)
         axes[0][0].set_ylabel("fraction of generations")
-        for row, place in ((axes[0], "upper"), (axes[1], "lower")):
-            figure.legend(*_entries(row), loc=f"outside {place} center", ncols=3 if len(runs) > 1 else 2)
+        columns = 3 if len(runs) > 1 else 2
+        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=columns)
+        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=columns)
         figure.savefig(path)
 
 

@@ -11,9 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...theory import Density
+from ...theory import Density, DensityDenoiser
 from ..data import random_stream
-from ..pixels import Pixels
 from ..references import references
 from ..runs.run import Run
 from ..style import COLOURS, figure_style, new_figure
@@ -26,7 +25,7 @@ SHOWN_SIGMAS = 3
 
 def data_splits(run: Run, n_samples: int) -> dict[str, Tensor]:
     """Some of a run's training and held-out samples, as its network sees them."""
-    data, codes = run.training_data, _codes(run)
+    data, codes = run.training_data, run.pixels
     assert data.held_out is not None
     splits = {}
     for name, x in (("train", data.train), ("held-out", data.held_out)):
@@ -37,18 +36,19 @@ def data_splits(run: Run, n_samples: int) -> dict[str, Tensor]:
 
 def data_densities(run: Run, names: Sequence[str] = REFERENCES) -> dict[str, Density]:
     """Densities of a run's training samples by name, see `references`, in the units that its network sees."""
-    x = _codes(run).encode(run.train_set)
-    return {name: denoiser.density for name, denoiser in references(x, names, seed=run.config.seed).items()}
+    x = run.pixels.encode(run.train_set)
+    found = references(x, names, seed=run.config.seed)
+    return {name: D.density for name, D in found.items() if isinstance(D, DensityDenoiser)}
 
 
 def explained_text(table: pd.DataFrame, run: Run) -> str:
     """The shares of the learned score that each reference explains, by step, split and some sigmas."""
     names, sigmas, onsets = explained_names(table), shown_sigmas(table), run.onsets if run.ended else {}
     rows = []
-    for (step, split), part in table.groupby(["step", "split"], sort=True):
-        at = part.set_index("sigma")
+    for step, split in table[["step", "split"]].drop_duplicates().itertuples(index=False):
+        part = table[(table["step"] == step) & (table["split"] == split)]
         struck = [name.removeprefix("tau_") for name, onset in onsets.items() if onset.upper <= step]
-        cells = [f"{at.loc[s, f'explained_{R}']:.3f}" for s in sigmas for R in names]
+        cells = [f"{part.loc[part['sigma'] == s, f'explained_{R}'].item():.3f}" for s in sigmas for R in names]
         rows.append([str(step), str(split), *cells, " ".join(struck)])
     head = "Share of the learned score that each reference explains; sigma in standard deviations of the data"
     titles = [f"{R} {s:.2g}" for s in sigmas for R in names]
@@ -104,9 +104,3 @@ def shown_sigmas(table: pd.DataFrame) -> list[float]:
     """The least, a middle and the largest noise level."""
     sigmas = np.sort(table["sigma"].unique())
     return [float(s) for s in sigmas[np.unique(np.linspace(0, len(sigmas) - 1, SHOWN_SIGMAS).round().astype(int))]]
-
-
-def _codes(run: Run) -> Pixels:
-    codes = run.encoding
-    assert isinstance(codes, Pixels)
-    return codes

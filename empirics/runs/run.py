@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import set_precision
-from ...theory import Rule, chance_memorization
+from ...theory import Encoding, Rule, chance_memorization
 from ..config import RunConfig
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
 from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
-from ..pixels import Codes
+from ..pixels import Codes, Pixels
 from ..placement import place_network
 from ..references import References, references_of
 from ..state_counts import state_counts
@@ -105,8 +105,18 @@ class Run:
         return references_of(self.rule, self.train_set)
 
     @property
-    def encoding(self) -> Codes | None:
-        """The encoding of the images that the network sees; None where it sees symbols."""
+    def encoding(self) -> Encoding | None:
+        """The encoding of the images that the network sees; None where it sees symbols. Of data there are `pixels`."""
+        return family(self.config.model).encoding(self.config, self.rule)
+
+    @property
+    def pixels(self) -> Pixels:
+        """How the samples of a run on data become what its network sees; ValueError for a run on a rule."""
+        if not isinstance(codes := self._codes(), Pixels):
+            raise ValueError(f"the run in {self.path} learns a rule, whose symbols have an `encoding`")
+        return codes
+
+    def _codes(self) -> Codes | None:
         return self.task.codes(self.training_data if self.task.rule is None else None)
 
     @property
@@ -270,7 +280,7 @@ class Run:
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         step = steps[-1] if step is None else step
         path = checkpoint_path(self.path, "weights", step)
-        model = build_model(self.config.model, self.task.rule, self.encoding)
+        model = build_model(self.config.model, self.task.rule, self._codes())
         own = model.state_dict()
         check_weights(self.path, self.read(), step, {name: tuple(value.shape) for name, value in own.items()})
         model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])

@@ -34,7 +34,7 @@ class RuleTask(Task):
     """See `Task`; its samples are symbols (N, D), all different and valid."""
 
     @cached_property
-    def rule(self) -> Rule:  # type: ignore[override]  # built once
+    def rule(self) -> Rule:  # built once
         return build_rule(self.config.rule)
 
     def check(self) -> None:

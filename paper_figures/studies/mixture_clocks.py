@@ -10,8 +10,8 @@ an error of at most 0.03, which the smallest N never reach; tau_best has the lea
 `Clocks`. Seed 0 was the pilot, in which 0.03 was chosen; it is not among the seeds here.
 
 Some half an hour on one core. The command may be stopped and called again: a run that has ended is kept in the folder
-of the runs. Writes evaluations.csv, runs.csv, provenance.json, report.md and clocks.png into results/mixture_clocks;
-``--report-only`` makes the report again.
+of the runs, and ``--most 0`` reports those that have. Writes evaluations.csv, runs.csv, provenance.json, report.md and
+clocks.png into results/mixture_clocks; ``--report-only`` makes the report again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ...empirics.unruled import data_onsets
 from ...models.edm import loss_weight
 from ...theory import GaussianMixture, OptimalDenoiser
 from ..shared.clock_plots import draw_onsets, plain_log_ticks, step_axis
-from ..shared.clock_tables import median_onset
+from ..shared.clock_tables import median_text
 from ..store import RESULTS as COMMITTED
 from ..store import read_provenance
 
@@ -155,25 +155,34 @@ def onsets(table: pd.DataFrame) -> dict[str, object]:
 
 
 def exponents(runs: pd.DataFrame) -> pd.DataFrame:
-    """Exponents of each clock in N with 95% profile-likelihood intervals: columns clock, exponent, low, high."""
+    """Exponents of each clock in N with 95% profile-likelihood intervals: columns clock, exponent, low, high.
+
+    tau_gen is fitted over the N of which every run has reached it.
+    """
     rows = []
     for clock in CLOCKS:
-        fit = fit_scaling(runs, clock, n_boot=0, by=())
+        fit = fit_scaling(fitted(runs, clock), clock, n_boot=0, by=())
         assert isinstance(fit.exponent, float)
         assert isinstance(fit.ci, tuple)
         rows.append((clock, fit.exponent, *fit.ci))
     return pd.DataFrame(rows, columns=["clock", "exponent", "low", "high"])
 
 
+def fitted(runs: pd.DataFrame, clock: str) -> pd.DataFrame:
+    """The runs of those N of which every run has shown the clock."""
+    shown = runs.groupby("n_train")[f"{clock}_upper"].transform("max") < math.inf
+    return runs[shown].reset_index(drop=True)
+
+
 def write_report(folder: Path) -> None:
     """report.md and clocks.png beside the tables, from them alone."""
-    runs, table, facts = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "evaluations.csv"), None
+    runs, table = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "evaluations.csv")
     facts = read_provenance(folder)
     fits = exponents(runs)
     sizes = sorted(runs["n_train"].unique())
     best = table.groupby("n_train")["score_error"].min()
     medians = {
-        name: [f"{median_onset(runs[runs['n_train'] == n], name):.0f}" for n in sizes] for name in CLOCKS
+        name: [median_text(runs[runs["n_train"] == n], name) for n in sizes] for name in CLOCKS
     }  # fmt: skip
     rows = [
         [name, *medians[name], interval_text(fit["exponent"], fit["low"], fit["high"])]
@@ -184,7 +193,7 @@ def write_report(folder: Path) -> None:
     chance = table.groupby(["n_train", "seed"])["chance"].first()
     sections = [
         "# Learning and copying a mixture of normal densities",
-        f"`{COMMAND}`: {len(runs)} runs, seeds {', '.join(map(str, sorted(runs['seed'].unique())))}, "
+        f"`{COMMAND}`: {len(runs)} of {len(SEEDS) * len(N_TRAIN)} runs planned, up to N = {sizes[-1]} of {N_TRAIN[-1]}, "
         f"{facts['processor_seconds']:.0f} s of processor time on one thread each, on a machine that others used; "
         "settings and versions in `provenance.json`. The setting of Bonnaire et al. (2025).",
         f"The population is a mixture of {SETTINGS['components']} normal densities in {SETTINGS['dim']} dimensions; "
@@ -213,7 +222,7 @@ def _conclusion(gen: pd.Series, mem: pd.Series) -> str:
         if grows else "That tau_mem grows with N is not shown."
     )  # fmt: skip
     if still:
-        second = "No growth of tau_gen is seen: 0 lies within the interval of its exponent."
+        second = "No growth of tau_gen is seen: 0 lies within the interval of its exponent, over the N that reach it."
     elif falls:
         second = "tau_gen does not grow; it falls a little."
     else:
@@ -229,15 +238,16 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     for (name, (colour, marker, label)), fit in zip(CLOCKS.items(), fits.to_dict("records"), strict=True):
         shift = 1.04 ** (runs["seed"].to_numpy(float) - 2)
         draw_onsets(ax, runs, name, runs["n_train"].to_numpy(float) * shift, (COLOURS[colour], marker), size=4.5)
-        law = fit_scaling(runs, name, n_boot=0, by=())
+        law = fit_scaling(fitted(runs, name), name, n_boot=0, by=())
         text = f"{label}\nexponent {interval_text(fit['exponent'], fit['low'], fit['high'])}"
-        ax.plot(sizes, law.predict(sizes), color=COLOURS[colour], lw=1.2, marker=marker, markevery=[], label=text)
+        sizes_of = sorted(fitted(runs, name)["n_train"].unique())
+        ax.plot(sizes_of, law.predict(sizes_of), color=COLOURS[colour], lw=1.2, marker=marker, markevery=[], label=text)
     ax.set(xscale="log", yscale="log", xlabel="training samples N", ylabel="training steps")
     plain_log_ticks(ax, sizes)
     step_axis(ax.yaxis)
     ax.legend(fontsize=7, loc="upper left")
     seed = runs["seed"].min()
-    for n in sizes[::2]:
+    for n in sizes[:: 2 if len(sizes) > 5 else 1]:
         part = table[(table["n_train"] == n) & (table["seed"] == seed)]
         weight = 0.8 + 0.5 * sizes.index(n) / 2
         curves.plot(part["step"], part["score_error"], color=COLOURS["rule"], lw=weight, label=f"error, N = {n}")
@@ -252,36 +262,34 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     return figure
 
 
-def measure(runs: Path) -> pd.DataFrame:
-    """The evaluations of all runs; those that have not ended in an earlier call are trained, small N first."""
-    runs.mkdir(parents=True, exist_ok=True)
-    tables = []
-    for seed, n_train in itertools.product(SEEDS, N_TRAIN):
-        path = runs / f"N={n_train}-seed={seed}.csv"
-        if not path.exists():
-            write_table(path, evaluations(n_train, seed))
-            print(path, flush=True)
-        tables.append(pd.read_csv(path))
-    return pd.concat(tables, ignore_index=True)
-
-
 def main() -> None:
-    """Train what is missing, write the tables, then the report."""
+    """Train what is missing, a run at a time, and write tables and report after each."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--runs", type=Path, default=Path("runs/mixture-clocks"), help="where ended runs are kept")
+    options.add_argument("--most", type=int, default=len(SEEDS) * len(N_TRAIN), help="runs to train in this call")
     options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
     asked = options.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
         torch.set_num_threads(1)
-        table = measure(asked.runs)
-        runs = pd.DataFrame([onsets(part) for _, part in table.groupby(["n_train", "seed"])])
-        write_table(RESULTS / "evaluations.csv", table)
-        write_table(RESULTS / "runs.csv", runs)
-        spent = float(table.groupby(["n_train", "seed"])["processor_seconds"].max().sum())
-        facts = {"command": COMMAND, "processor_seconds": round(spent, 1), **environment(), "settings": SETTINGS}
-        (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
+        asked.runs.mkdir(parents=True, exist_ok=True)
+        paths = {(seed, n): asked.runs / f"N={n}-seed={seed}.csv" for seed, n in itertools.product(SEEDS, N_TRAIN)}
+        missing = [key for key, path in paths.items() if not path.exists()]
+        for seed, n_train in missing[: asked.most]:
+            write_table(paths[seed, n_train], evaluations(n_train, seed))
+            print(paths[seed, n_train], flush=True)
+        write_tables([pd.read_csv(path) for path in paths.values() if path.exists()])
     write_report(RESULTS)
+
+
+def write_tables(ended: list[pd.DataFrame]) -> None:
+    """evaluations.csv, runs.csv and provenance.json of the runs that have ended."""
+    table = pd.concat(ended, ignore_index=True).sort_values(["n_train", "seed", "step"], ignore_index=True)
+    write_table(RESULTS / "evaluations.csv", table)
+    write_table(RESULTS / "runs.csv", pd.DataFrame([onsets(part) for part in ended]))
+    spent = sum(float(part["processor_seconds"].iloc[-1]) for part in ended)
+    facts = {"command": COMMAND, "processor_seconds": round(spent, 1), **environment(), "settings": SETTINGS}
+    (RESULTS / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

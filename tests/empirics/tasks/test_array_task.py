@@ -81,7 +81,7 @@ def test_what_is_made_of_a_run_on_data(home):
     plot_clocks([again], home / "clocks.png")
     assert (home / "clocks.png").stat().st_size > 10_000
     net = again.model()
-    y = again.encoding.encode(again.train_set)
+    y = again.pixels.encode(again.train_set)
     assert net(y, torch.ones(16)).shape == y.shape == (16, 3, 1, 2)
     table = tc.load_runs(home / "runs")
     assert np.isinf(table["tau_rule_upper"]).all()
@@ -92,8 +92,9 @@ def test_what_is_made_of_a_run_on_data(home):
     assert f"data:points.npz, N = 16, chance {run.chance:.2g}: &tau;<sub>best</sub> {best}" in page
     clocks = pd.read_csv(home / "runs" / "clocks.csv")
     assert clocks["tau_best_upper"].item() == run.onsets["tau_best"].upper
-    with pytest.raises(ValueError, match="which has no rule"):
-        _ = again.rule
+    for name in ("rule", "encoding"):
+        with pytest.raises(ValueError, match="which has no rule"):
+            getattr(again, name)
     with pytest.raises(ValueError, match="has no rule"):
         tc.dissect(again)
 
@@ -105,7 +106,7 @@ def test_a_run_is_compared_with_densities_of_its_training_set(home, capsys, monk
     assert set(table["step"]) == set(run.checkpoint_steps)
     assert set(table["split"]) == {"train", "held-out"}
     # By hand: the same optimum, on the same samples and noise
-    codes, step = run.encoding, run.checkpoint_steps[-1]
+    codes, step = run.pixels, run.checkpoint_steps[-1]
     images = codes.encode(run.train_set)
     assert images.shape == (16, 3, 1, 2)
     density = tc.EmpiricalDensity(images)
@@ -198,7 +199,7 @@ def test_held_out_samples_of_the_file_and_bytes(home):
     assert run.samples(24).symbols.shape == (16, 4, 4, 3)
     assert run.result["control_size"] == 10
     assert run.result["held_out_duplicates"] == 10  # these held-out samples are none, and the run says so
-    assert run.encoding.channels == 12
+    assert run.pixels.channels == 12
     np.testing.assert_array_equal(read_held_out("images.npz"), images[::-1][:10])
     np.testing.assert_array_equal(tc.read_data("images.npz"), images)
 
