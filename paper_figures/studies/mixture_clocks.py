@@ -6,8 +6,9 @@ The setting of Bonnaire et al. (2025): points drawn from a mixture of normal den
 a small network with EDM's preconditioning that denoises them, at batch size, learning rate and noise that are the same
 for every N. Each evaluation measures the network against the exact denoiser of the mixture, on held-out points, and
 1024 generations by `Memorization` against 4096 held-out points. tau_gen is the first of two evaluations in a row with
-an error of at most 0.03, which the smallest N never reach; tau_best has the least held-out loss; tau_mem is that of
-`Clocks`. Seed 0 was the pilot, in which 0.03 was chosen; it is not among the seeds here.
+an error of at most 0.05, tau_gen_strict of at most 0.03; tau_best has the least held-out loss; tau_mem is that of
+`Clocks`. In the pilot, seed 0, which is not among the seeds here, 0.03 was chosen. The smaller N never reach it, so
+0.05 was added after the runs were seen: what tau_gen says is exploratory.
 
 Some half an hour on one core. The command may be stopped and called again: a run that has ended is kept in the folder
 of the runs, and ``--most 0`` reports those that have. Writes evaluations.csv, runs.csv, provenance.json, report.md and
@@ -21,15 +22,16 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ...empirics import Clocks, detect_onset, fit_scaling
+from ...empirics import Clocks, Onset, detect_onset, fit_scaling
 from ...empirics.data import random_stream
 from ...empirics.runs.files import write_table
 from ...empirics.runs.run import environment
@@ -51,10 +53,11 @@ SEEDS = (1, 2, 3)
 SETTINGS = {
     "dim": 8, "components": 4, "distance": 2.0, "spread": 0.5, "held_out": 4096, "width": 256, "batch_size": 256,
     "lr": 1e-3, "noise_mean": -1.2, "noise_std": 1.2, "n_eval": 1024, "steps": 80_000, "eval_first": 4,
-    "eval_ratio": 1.15, "learned": 0.03,
+    "eval_ratio": 1.15, "learned": 0.05, "learned_strictly": 0.03,
 }  # fmt: skip
 CLOCKS = {
-    "tau_gen": ("rule", "s", r"$\tau_{gen}$: score error at most 0.03"),
+    "tau_gen": ("rule", "s", r"$\tau_{gen}$: score error at most 0.05"),
+    "tau_gen_strict": ("local", "D", r"$\tau_{gen}$, strict: at most 0.03"),
     "tau_best": ("loss", "^", r"$\tau_{best}$: least held-out loss"),
     "tau_mem": ("memorization", "o", r"$\tau_{mem}$: copies beyond held-out chance"),
 }
@@ -148,8 +151,15 @@ def eval_steps() -> Iterator[int]:
 
 def onsets(table: pd.DataFrame) -> dict[str, object]:
     """The row of a run: its clocks, from its evaluations."""
-    learned = (table["score_error"] <= SETTINGS["learned"]).to_numpy(float)
-    found = {"tau_gen": detect_onset(table["step"].to_numpy(), learned, 1.0, patience=2), **data_onsets(table)}
+
+    def reached(error: float) -> Onset:
+        return detect_onset(table["step"].to_numpy(), (table["score_error"] <= error).to_numpy(float), 1.0, patience=2)
+
+    found = {
+        "tau_gen": reached(SETTINGS["learned"]),
+        "tau_gen_strict": reached(SETTINGS["learned_strictly"]),
+        **data_onsets(table),
+    }
     ends = {f"{name}_{end}": getattr(onset, end) for name, onset in found.items() for end in ("lower", "upper")}
     return {"n_train": table["n_train"].iloc[0], "seed": table["seed"].iloc[0], **ends}
 
@@ -157,15 +167,25 @@ def onsets(table: pd.DataFrame) -> dict[str, object]:
 def exponents(runs: pd.DataFrame) -> pd.DataFrame:
     """Exponents of each clock in N with 95% profile-likelihood intervals: columns clock, exponent, low, high.
 
-    tau_gen is fitted over the N of which every run has reached it.
+    A clock is fitted over the N of which every run has shown it; NaN where these do not determine the fit.
     """
     rows = []
     for clock in CLOCKS:
-        fit = fit_scaling(fitted(runs, clock), clock, n_boot=0, by=())
+        try:
+            fit = fit_scaling(fitted(runs, clock), clock, n_boot=0, by=())
+        except ValueError:  # too few runs
+            rows.append((clock, math.nan, math.nan, math.nan))
+            continue
         assert isinstance(fit.exponent, float)
         assert isinstance(fit.ci, tuple)
         rows.append((clock, fit.exponent, *fit.ci))
     return pd.DataFrame(rows, columns=["clock", "exponent", "low", "high"])
+
+
+def exponent_text(fit: Mapping[Any, Any]) -> str:
+    """With its interval, in words where there is none."""
+    known = math.isfinite(fit["exponent"])
+    return interval_text(fit["exponent"], fit["low"], fit["high"]) if known else "too few runs"
 
 
 def fitted(runs: pd.DataFrame, clock: str) -> pd.DataFrame:
@@ -185,22 +205,24 @@ def write_report(folder: Path) -> None:
         name: [median_text(runs[runs["n_train"] == n], name) for n in sizes] for name in CLOCKS
     }  # fmt: skip
     rows = [
-        [name, *medians[name], interval_text(fit["exponent"], fit["low"], fit["high"])]
-        for name, fit in zip(CLOCKS, fits.to_dict("records"), strict=True)
+        [name, *medians[name], exponent_text(fit)] for name, fit in zip(CLOCKS, fits.to_dict("records"), strict=True)
     ]
     rows.append(["least error", *(f"{best[n]:.3f}" for n in sizes), ""])
+    counts = runs.groupby("n_train").size()
+    rows.append(["runs", *(str(counts[n]) for n in sizes), ""])
     gen, mem = (fits[fits["clock"] == name].iloc[0] for name in ("tau_gen", "tau_mem"))
     chance = table.groupby(["n_train", "seed"])["chance"].first()
     sections = [
         "# Learning and copying a mixture of normal densities",
-        f"`{COMMAND}`: {len(runs)} of {len(SEEDS) * len(N_TRAIN)} runs planned, up to N = {sizes[-1]} of {N_TRAIN[-1]}, "
+        f"`{COMMAND}`: {len(runs)} of the {len(SEEDS) * len(N_TRAIN)} runs planned, so far up to N = {sizes[-1]}, "
         f"{facts['processor_seconds']:.0f} s of processor time on one thread each, on a machine that others used; "
         "settings and versions in `provenance.json`. The setting of Bonnaire et al. (2025).",
         f"The population is a mixture of {SETTINGS['components']} normal densities in {SETTINGS['dim']} dimensions; "
         f"the network has three hidden layers of {SETTINGS['width']}. The error is EDM's weighted squared distance "
         "from the population's exact denoiser, on held-out points. tau_gen: the first of two evaluations in a row with "
-        f"an error of at most {SETTINGS['learned']:g}, chosen in a pilot of another seed. tau_best: the least held-out "
-        "loss. "
+        f"an error of at most {SETTINGS['learned']:g}, chosen after the runs were seen, so exploratory; "
+        f"tau_gen_strict: of at most {SETTINGS['learned_strictly']:g}, chosen in a pilot of another seed. "
+        "tau_best: the least held-out loss. "
         "tau_mem: copies (nearest below a third of the second nearest distance) exceed those among "
         f"{SETTINGS['held_out']} held-out points, of which {100 * chance.mean():.3f}% on average seem to be copies.",
         "Medians in training steps, and exponents in N (95% profile likelihood):",
@@ -214,6 +236,8 @@ def write_report(folder: Path) -> None:
 
 
 def _conclusion(gen: pd.Series, mem: pd.Series) -> str:
+    if not math.isfinite(gen["exponent"]) or not math.isfinite(mem["exponent"]):
+        return "Undecided: too few runs have ended."
     grows = mem["low"] > 0
     still = gen["low"] <= 0 <= gen["high"]
     falls = gen["high"] < 0
@@ -238,14 +262,16 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     for (name, (colour, marker, label)), fit in zip(CLOCKS.items(), fits.to_dict("records"), strict=True):
         shift = 1.04 ** (runs["seed"].to_numpy(float) - 2)
         draw_onsets(ax, runs, name, runs["n_train"].to_numpy(float) * shift, (COLOURS[colour], marker), size=4.5)
-        law = fit_scaling(fitted(runs, name), name, n_boot=0, by=())
-        text = f"{label}\nexponent {interval_text(fit['exponent'], fit['low'], fit['high'])}"
-        sizes_of = sorted(fitted(runs, name)["n_train"].unique())
-        ax.plot(sizes_of, law.predict(sizes_of), color=COLOURS[colour], lw=1.2, marker=marker, markevery=[], label=text)
+        text = f"{label}\nexponent {exponent_text(fit)}"
+        known = fitted(runs, name)
+        at = sorted(known["n_train"].unique()) if math.isfinite(fit["exponent"]) else []
+        curve = fit_scaling(known, name, n_boot=0, by=()).predict(at) if at else []
+        ax.plot(at, curve, color=COLOURS[colour], lw=1.2, marker=marker, markevery=[], label=text)
     ax.set(xscale="log", yscale="log", xlabel="training samples N", ylabel="training steps")
     plain_log_ticks(ax, sizes)
     step_axis(ax.yaxis)
-    ax.legend(fontsize=7, loc="upper left")
+    ax.set_ylim(bottom=3)  # room for the legend
+    ax.legend(fontsize=7, loc="lower right")
     seed = runs["seed"].min()
     for n in sizes[:: 2 if len(sizes) > 5 else 1]:
         part = table[(table["n_train"] == n) & (table["seed"] == seed)]
