@@ -37,7 +37,8 @@ def ladders(found: RunsFolder, table: Table) -> str:
     """
     rows = []
     starts = found.runs["evaluations"].to_numpy().cumsum() - found.runs["evaluations"].to_numpy()
-    ended = found.runs[found.runs["status"] != UNFINISHED].assign(start=starts[found.runs["status"] != UNFINISHED])
+    measured = (found.runs["status"] != UNFINISHED) & (found.runs["evaluations"] > 0)
+    ended = found.runs[measured].assign(start=starts[measured])
     for (model, rule, n), cell in ended.groupby(["model", "rule", "n_train"], sort=True):
         if len(rows) == MOST:
             break
