@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 import tyro
 
-from ..empirics.config import QUICK, RunConfig
-from .command import Command, if_interrupted
+from ..empirics.config import QUICK, QUICK_THREE, RunConfig
+from ..empirics.time_limit import TimeOver
+from .command import TrainingCommand, if_interrupted
 
 if TYPE_CHECKING:
     from ..empirics import Run
@@ -47,16 +48,21 @@ else:
 SINGLE = ("model", "rule")
 """Options that ask for one run."""
 DIT_ONLY = ("encoding", "noise_mean", "noise_std", "sampler", "sampler_steps")
+MDM_ONLY = ("mask_schedule", "unmasking")
 """Options that leave the other runs of a preset as they are."""
+SIDE_BY_SIDE = {"quick": QUICK, "quick-three": QUICK_THREE}
+"""Presets whose runs have short names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunCommand(Command):
+class RunCommand(TrainingCommand):
     """Train a model and find both clocks.
 
     With no options: the quick preset, a GPT and a DiT side by side on two cores.
 
-    Options change both of its runs; only --model or --rule asks for one run instead.
+    With --preset quick-three a masked diffusion model is the third.
+
+    Options change all of its runs; only --model or --rule asks for one run instead.
 
     That run is at the paper's scale where no option says otherwise.
     """
@@ -64,16 +70,25 @@ class RunCommand(Command):
     config: tyro.conf.OmitArgPrefixes[RunFields] = dataclasses.field(default_factory=lambda: RunFields())
     """what to change in the preset's runs, or in the one run"""
     preset: str | None = None
-    """the runs that options change: quick; none, for one run; or a preset of `twoclocks sweep`, such as quick-gpt. By
-    default none with --model or --rule, else quick"""
+    """the runs that options change: quick; quick-three; none, for one run; or a preset of `twoclocks sweep`, such as
+    quick-gpt. By default none with --model or --rule, else quick"""
     out: Path | None = None
     """folder for the run, new or empty; by default a new one under runs/"""
     resume: bool = False
-    """continue the run in --out, made with the same options"""
+    """continue the run in --out, made with the same options; --max-time with --out does so too"""
     tensorboard: bool = False
     """also log every evaluation for TensorBoard (needs the extra twoclocks[tensorboard])"""
 
     def __call__(self) -> None:
+        with self.limited():
+            self._run()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a run in `out` is continued."""
+        return self.resume or (self.max_time is not None and self.out is not None)
+
+    def _run(self) -> None:
         if self.resume and self.out is None:
             raise ValueError("--resume needs the --out of the run to continue")
         from ..empirics.hardware import hardware_text, resolve, resolve_device
@@ -105,28 +120,33 @@ class RunCommand(Command):
         asked = dict(self.config)
         if preset == "none":
             return {"": RunConfig(**asked)}
-        if preset != "quick":
+        if preset not in SIDE_BY_SIDE:
             if preset not in presets():
                 raise ValueError(f"unknown preset {preset!r}; presets: quick, none, {', '.join(presets())}")
             configs = [_changed(config, asked) for config in read_grid(preset)]
             return {"" if len(configs) == 1 else run_name(config): config for config in configs}
         if "model" in asked:
-            raise ValueError("the quick preset is a GPT and a DiT; for one run of your --model leave --preset out")
-        return {name: _changed(config, asked) for name, config in QUICK.items()}
+            raise ValueError(
+                f"the {preset} preset has models of its own; for one run of your --model leave --preset out"
+            )
+        return {name: _changed(config, asked) for name, config in SIDE_BY_SIDE[preset].items()}
 
     def _check_folder(self, out: Path, configs: dict[str, RunConfig]) -> None:
         if "" in configs:
             return  # `train` checks it
         if (out / "config.json").exists():
             raise ValueError(f"{out} holds one run; choose another --out, or its own options and --resume")
-        if (in_use := [name for name in configs if (out / name).exists()]) and not self.resume:
+        if (in_use := [name for name in configs if (out / name).exists()]) and not self.resumes:
             raise ValueError(f"{out / in_use[0]} exists already; choose another --out, or --resume to continue it")
 
     def _train(self, configs: dict[str, RunConfig], out: Path) -> list[Run]:
         if "" in configs:
             from ..empirics import train
 
-            return [train(configs[""], out, self.resume, tensorboard=self.tensorboard)]
+            run = train(configs[""], out, self.resumes, tensorboard=self.tensorboard)
+            if not run.ended:
+                raise TimeOver(f"the time is over; {out} is saved at step {run.state_steps[-1]}")
+            return [run]
         from ..empirics.sweeps.sweep import ended_runs, sweep
 
         return ended_runs(sweep(configs, out, tensorboard=self.tensorboard))
@@ -142,6 +162,8 @@ class RunCommand(Command):
             options += ["--plugin", plugin]
         if self.tensorboard:
             options.append("--tensorboard")
+        if self.max_time:
+            options += ["--max-time", self.max_time]
         return shlex.join(["twoclocks", "run", *map(str, options), "--out", str(out), "--resume"])
 
 
@@ -159,10 +181,11 @@ def _changed(config: RunConfig, asked: dict[str, Any]) -> RunConfig:
     """The config with the values asked for, without those that its model does not have."""
     from ..empirics.families import family
 
-    denoises = family(config.model).channel == "gaussian"
-    return dataclasses.replace(
-        config, **{name: value for name, value in asked.items() if denoises or name not in DIT_ONLY}
-    )
+    left_out = {
+        "gaussian": MDM_ONLY,
+        "mask": [name for name in DIT_ONLY if name != "sampler_steps"],
+    }.get(family(config.model).channel, (*DIT_ONLY, *MDM_ONLY))
+    return dataclasses.replace(config, **{name: value for name, value in asked.items() if name not in left_out})
 
 
 def _description(preset: str, configs: dict[str, RunConfig], asked: dict[str, Any]) -> str:
@@ -171,7 +194,8 @@ def _description(preset: str, configs: dict[str, RunConfig], asked: dict[str, An
     if preset == "none":
         config = configs[""]
         return f"one run: {runs[0]}, N = {config.n_train}, {config.steps:,} steps"
-    what = " and ".join(runs) if len(runs) < 3 else f"{len(runs)} runs"
+    few = len(runs) <= len(QUICK_THREE)
+    what = " and ".join([", ".join(runs[:-1]), runs[-1]] if runs[1:] else runs) if few else f"{len(runs)} runs"
     changes = f", with {', '.join(f'{name}={value}' for name, value in asked.items())}" if asked else ""
     return f"{preset} preset: {what}{changes}"
 

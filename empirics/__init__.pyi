@@ -7,6 +7,7 @@ from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
+from .comparison.huggingface_masked import huggingface_masked as huggingface_masked
 from .comparison.ladder import ladder_over_training as ladder_over_training
 from .comparison.ladder_figure import plot_ladder as plot_ladder
 from .comparison.masked import compare_masked as compare_masked
@@ -35,6 +36,7 @@ from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions
 from .probes.dissection import dissect as dissect
+from .probes.mask_rates import loss_by_mask_rate as loss_by_mask_rate
 from .probes.nearest import hamming_over_training as hamming_over_training
 from .probes.nearest import nearest_hamming as nearest_hamming
 from .probes.planes import score_planes as score_planes
@@ -47,6 +49,7 @@ from .probes.spectra import gap_onsets as gap_onsets
 from .probes.states import StateRaster as StateRaster
 from .probes.states import state_raster as state_raster
 from .probes.states import transition_matrix as transition_matrix
+from .probes.unmasking import unmasking_completions as unmasking_completions
 from .references import References as References
 from .references import references_of as references_of
 from .references import register_reference as register_reference

@@ -57,8 +57,9 @@ class RunConfig:
     """DiT only: how to generate; heun and euler are deterministic, churn adds noise on the way"""
     sampler_steps: int = 18
     """DiT only, but for an MDM's ancestral unmasking: steps of a generation"""
-    mask_schedule: Literal["linear", "cosine"] = "linear"
-    """MDM only: how mask rates are drawn in training; the objective is the same, its noise is not"""
+    mask_schedule: Literal["root", "linear", "cosine"] = "root"
+    """MDM only: how often k cells are masked in training; the objective is the same, its noise is not. root: in
+    proportion to 1 / sqrt(k), the least noise; linear, cosine: as of mask rates with that schedule"""
     unmasking: Literal["one", "ancestral", "confidence"] = "one"
     """MDM only: how to generate; one cell at a time in random order; in `sampler_steps` steps, each of the cells that
     fall due; or one cell at a time, the one that the network is surest of"""
@@ -155,7 +156,7 @@ _CHOICES = {
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "fp32", "bf16"),
     "sampler": ("heun", "euler", "churn"),
-    "mask_schedule": ("linear", "cosine"),
+    "mask_schedule": ("root", "linear", "cosine"),
     "unmasking": ("one", "ancestral", "confidence"),
     "stop_when": ("never", "ruled", "memorized", "both", "copied", "window"),
     "encoding": (None, "pm1", "scalar", "onehot"),
@@ -183,3 +184,20 @@ QUICK: dict[str, RunConfig] = {
     ),
 }
 """The quick preset: both clocks of a GPT and of a DiT within minutes on two cores."""
+
+QUICK_MASKED = RunConfig(
+    rule="parity:4x6,G=2",
+    model="mdm-nano",
+    n_train=32,
+    steps=2000,
+    batch_size=128,
+    lr=3e-3,
+    warmup=20,
+    n_eval=512,
+    eval_first=40,
+    eval_ratio=1.25,
+)
+"""Both clocks of a masked model, beside `QUICK`'s two."""
+
+QUICK_THREE = {**QUICK, "mdm": QUICK_MASKED}
+"""The preset quick-three: a GPT, a DiT and a masked model side by side."""

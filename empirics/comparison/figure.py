@@ -26,6 +26,11 @@ COORDINATE = "memorization coordinate"
 _MAP = LinearSegmentedColormap.from_list("rule to memory", [COLOURS["rule"], "#f4f4f4", COLOURS["memorization"]])
 _OPAQUE: dict[str, Any] = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the lines of the clocks
 _SPLITS = {"train": "-", "held-out": "--"}
+_PLACES = {
+    "sigma": "noise level sigma",
+    "position": "position of the predicted symbol",
+    "mask_rate": "mask rate",
+}
 _REFERENCES = {  # label, colour, line style and marker of each reference's KL
     "population": ("rule", COLOURS["rule"], "-", "o"),
     "empirical": ("training set", COLOURS["memorization"], "--", "s"),
@@ -45,8 +50,9 @@ def comparison_figure(table: pd.DataFrame, run: Run) -> Figure:
 
     For a DiT: the memorization coordinate over step and sigma, on train and held-out samples; the same as curves at
     some sigmas; and the squared displacement towards the training set against sigma, beside the condensation scale.
-    For a GPT: the coordinate over step, of all positions and of each; and the KL of each reference from the learned
-    law. Both clocks are marked. Bands are 95% intervals. Hatched: the coordinate is undefined or says little, as the
+    For an MDM: the same coordinates by mask rate; and the KL of each reference from the learned law against it. For a
+    GPT: the coordinate over step, of all positions and of each; and the KL over step. Both clocks are marked. Bands are
+    95% intervals. Hatched: the coordinate is undefined or says little, as the
     signal is below 1% of its largest value or comes from fewer than 5 effective samples, or the error exceeds 0.2.
 
     Args:
@@ -68,8 +74,14 @@ def comparison_figure(table: pd.DataFrame, run: Run) -> Figure:
             if _has_held_out(axes[0][1], table):
                 _map(axes[0][1], table, "held-out", "sigma", run)
                 _mark_scale(axes[0][1], scale, horizontal=True)
-            _curves_by_sigma(axes[1][0], table, run)
+            _curves_by_place(axes[1][0], table, "sigma", run)
             _displacement(axes[1][1], table, scale)
+        elif place == "mask_rate":
+            mesh = _map(axes[0][0], table, "train", "mask_rate", run)
+            if _has_held_out(axes[0][1], table):
+                _map(axes[0][1], table, "held-out", "mask_rate", run)
+            _curves_by_place(axes[1][0], table, "mask_rate", run)
+            _divergences_by_rate(axes[1][1], table)
         else:
             _curves_by_split(axes[0][0], table, run)
             mesh = _map(axes[0][1], table, "train", "position", run)
@@ -114,23 +126,24 @@ def _map(ax: Axes, table: pd.DataFrame, split: str, place: str, run: Run) -> Qua
     else:  # rows alternate, so that contours would not read
         row, column = np.nonzero(value >= 0.5)
         ax.plot(steps[column], places[row], "k.", ms=2.5)
-    ax.set_ylabel("noise level sigma" if place == "sigma" else "position of the predicted symbol")
+    ax.set_ylabel(_PLACES[place])
     ax.grid(False)
-    what = "samples" if place == "sigma" else "prefixes (dots: at least 1/2)"
+    what = "samples" if place == "sigma" else f"{'prefixes' if place == 'position' else 'samples'} (dots: at least 1/2)"
     ax.set_title(f"{COORDINATE}, {split} {what}", pad=16)
     step_axis(ax, run, steps, on_map=True)
     return mesh
 
 
-def _curves_by_sigma(ax: Axes, table: pd.DataFrame, run: Run) -> None:
+def _curves_by_place(ax: Axes, table: pd.DataFrame, place: str, run: Run) -> None:
     rows = table[(table["split"] == "train") & telling(table)]
-    sigmas = np.sort(rows["sigma"].unique())
-    chosen = sigmas[np.unique(np.linspace(0, len(sigmas) - 1, 5).round().astype(int))] if len(sigmas) else sigmas
+    values = np.sort(rows[place].unique())
+    chosen = values[np.unique(np.linspace(0, len(values) - 1, 5).round().astype(int))] if len(values) else values
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, max(1, len(chosen))))
-    for sigma, shade, marker in zip(chosen, shades, "osD^v", strict=False):
+    name = "sigma" if place == "sigma" else "rate"
+    for value, shade, marker in zip(chosen, shades, "osD^v", strict=False):
         for split, style in _SPLITS.items():
-            curve = table[(table["split"] == split) & (table["sigma"] == sigma)]
-            label = f"sigma {sigma:.2g}" if split == "train" else None
+            curve = table[(table["split"] == split) & (table[place] == value)]
+            label = f"{name} {value:.2g}" if split == "train" else None
             _band(ax, curve, "memorization_coordinate", style, shade, marker, label)
     _between(ax)
     ax.set_ylim(top=1.5)
@@ -179,6 +192,25 @@ def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
     ax.set_ylabel("KL(reference || learned), nats a token")
     ax.set_title(f"{split} prefixes", pad=16)
     step_axis(ax, run, table["step"].unique())
+
+
+def _divergences_by_rate(ax: Axes, table: pd.DataFrame) -> None:
+    last = table["step"].max()
+    for split, style in _SPLITS.items():
+        rows = table[(table["step"] == last) & (table["split"] == split)]
+        for name, (label, colour, _, marker) in _REFERENCES.items():
+            if f"kl_{name}" in rows.columns:
+                value, error = rows[f"kl_{name}"], 1.96 * rows[f"kl_{name}_se"]
+                ax.plot(
+                    rows["mask_rate"], value, ls=style, color=colour, marker=marker, ms=3, label=f"{label}, {split}"
+                )
+                low = (value - error).clip(lower=value.min() / 2)
+                ax.fill_between(rows["mask_rate"], low, value + error, color=colour, alpha=0.2, lw=0)
+    ax.set_yscale("log")
+    ax.set_xlabel("mask rate")
+    ax.set_ylabel("KL(reference || learned), nats a masked cell")
+    ax.set_title(f"divergence from each reference, step {last}", pad=16)
+    ax.legend(fontsize=7, **_OPAQUE)
 
 
 def _band(ax: Axes, curve: pd.DataFrame, name: str, style: str, colour: object, marker: str, label: str | None) -> None:

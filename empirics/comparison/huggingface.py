@@ -106,14 +106,9 @@ def huggingface_next_token(
         ValueError: tokens outside the vocabulary or repeated, no begin token, an encoder-decoder model, or one whose
             predictions change with later tokens (a masked language model).
     """
-    symbols = torch.as_tensor(symbol_token_ids)
     inner = _configured(model)
     vocabulary = _vocabulary(inner)
-    if symbols.ndim != 1 or symbols.dtype.is_floating_point or len(symbols) < 2 or len(symbols.unique()) < len(symbols):
-        raise ValueError(f"symbol_token_ids must be at least 2 different integers, got {symbols.tolist()}")
-    for token in symbols.tolist():
-        if not 0 <= token < vocabulary:
-            raise ValueError(f"token {token} lies outside the model's vocabulary, 0..{vocabulary - 1}")
+    symbols = check_symbol_tokens(symbol_token_ids, vocabulary)
     bos = inner.config.bos_token_id if bos_token_id is None else bos_token_id
     if bos is None:
         raise ValueError("the model's config names no begin token; give bos_token_id")
@@ -125,10 +120,21 @@ def huggingface_next_token(
         )
     if getattr(inner.config, "is_encoder_decoder", False):
         raise ValueError("an encoder-decoder model is not a causal language model")
-    adapted = CausalLanguageModel(model, int(bos), symbols.long().cpu())
+    adapted = CausalLanguageModel(model, int(bos), symbols)
     # three cells: one to ask for, one before it and one after it
     check_causal(adapted, torch.zeros(1, min(3, _context(inner) or 3), dtype=torch.int64), len(symbols), inner.dtype)
     return adapted
+
+
+def check_symbol_tokens(symbol_token_ids: Sequence[int] | Tensor, vocabulary: int) -> Tensor:
+    """The token of each symbol, int64 (Q,); ValueError unless they are different tokens of the vocabulary."""
+    symbols = torch.as_tensor(symbol_token_ids)
+    if symbols.ndim != 1 or symbols.dtype.is_floating_point or len(symbols) < 2 or len(symbols.unique()) < len(symbols):
+        raise ValueError(f"symbol_token_ids must be at least 2 different integers, got {symbols.tolist()}")
+    for token in symbols.tolist():
+        if not 0 <= token < vocabulary:
+            raise ValueError(f"token {token} lies outside the model's vocabulary, 0..{vocabulary - 1}")
+    return symbols.long().cpu()
 
 
 def _configured(model: Any) -> Any:

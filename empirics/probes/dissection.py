@@ -20,7 +20,8 @@ def dissect(run: Run, out: str | Path | None = None, n_noises: int = 500, progre
 
     A DiT: the comparison with the exact optima; states of fixed noises; nearest training sample; loss spectra, noise
     bands and the train / held-out gap; segments, planes and basins of the score; claims C7 and C8. A GPT: comparison,
-    states, nearest training sample, loss by position, completions of forced prefixes. Each probe on its own has more
+    states, nearest training sample, loss by position, completions of forced prefixes. An MDM: comparison, states,
+    nearest training sample, loss by mask rate, completions of partly masked samples. Each probe on its own has more
     options, and `register_probe` adds one of your own.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ..config import QUICK, RunConfig
+from ..config import QUICK_THREE, RunConfig
 from .folders import run_name
 from .grid_file import load_yaml, short
 
@@ -77,8 +77,11 @@ def presets() -> list[str]:
 
 
 _PRESETS: dict[str, Callable[[], Iterable[RunConfig]]] = {
-    f"quick-{name}": (lambda config=config: [config])  # type: ignore[misc]
-    for name, config in QUICK.items()
+    **{
+        f"quick-{name}": (lambda config=config: [config])  # type: ignore[misc]
+        for name, config in QUICK_THREE.items()
+    },
+    "quick-three": lambda: list(QUICK_THREE.values()),
 }
 _KEYS = ("preset", "base", "runs", "grid", "seeds")
 _TYPES = get_type_hints(RunConfig)

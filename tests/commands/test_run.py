@@ -1,11 +1,13 @@
 """`twoclocks run`: which runs the options ask for."""
 
+from dataclasses import replace
+
 import pytest
 
 import twoclocks as tc
 from twoclocks.cli import main
 from twoclocks.commands.run import DIT_ONLY, RunCommand
-from twoclocks.empirics.config import QUICK
+from twoclocks.empirics.config import QUICK, QUICK_THREE
 
 
 @pytest.fixture
@@ -61,6 +63,20 @@ def test_options_of_a_dit_leave_the_gpt_alone(asked):
     assert {name for name, text in _DOCS.items() if text.startswith("DiT only")} == set(DIT_ONLY)
 
 
+def test_three_families_side_by_side(asked, capsys):
+    main(["run", "--preset", "quick-three", "--seed", "2", "--mask-schedule", "cosine", "--sampler-steps", "7"])
+    own = {"gpt": {}, "dit": {"sampler_steps": 7}, "mdm": {"sampler_steps": 7, "mask_schedule": "cosine"}}
+    for name, start in QUICK_THREE.items():
+        assert asked[name] == replace(start, seed=2, **own[name])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(
+        "quick-three preset: gpt-nano on parity:4x6,G=3, dit-nano on parity:4x6,G=2 and mdm-nano on "
+    )
+    from twoclocks.commands.run import _DOCS, MDM_ONLY
+
+    assert {name for name, text in _DOCS.items() if text.startswith("MDM only")} == set(MDM_ONLY)
+
+
 @pytest.mark.parametrize(
     ("options", "fields"),
     [
@@ -85,7 +101,7 @@ def test_presets_of_sweeps_are_presets_here(asked, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "fast"], "presets: quick, none, quick-dit, quick-gpt"),
+        (["--preset", "fast"], "presets: quick, none, quick-dit, quick-gpt, quick-mdm, quick-three"),
         (["--preset", "quick", "--model", "gpt-mini"], "leave --preset out"),
         (["--device", "toaster"], "device 'toaster'"),
         (["--n-train", "0"], "n_train must lie in 1"),

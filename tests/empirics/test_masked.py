@@ -10,7 +10,7 @@ from torch import nn
 import twoclocks as tc
 from twoclocks.empirics.config import RunConfig
 from twoclocks.empirics.families import Batches, family
-from twoclocks.empirics.families.masked import FAMILY, mask_rate
+from twoclocks.empirics.families.masked import FAMILY, count_chances, mask_rate
 from twoclocks.empirics.runs.run import Run
 
 RULE = tc.rule("parity:2x3,G=3")
@@ -47,18 +47,43 @@ def test_the_network_sees_both_sides_and_the_mask():
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_the_weight_of_a_mask_rate(schedule):
-    """The objective integrates over rates with weight 1 / m, whatever the schedule."""
-    time = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
-    rate, weight = mask_rate(time, schedule)
-    for power in (1, 2, 5):
-        assert (weight * rate**power).mean() == pytest.approx(1 / power, rel=1e-4)
-    step = 1e-6
-    slope = (mask_rate(time + step, schedule)[0] - mask_rate(time - step, schedule)[0]) / (2 * step)
-    torch.testing.assert_close(slope[1000:-1000] / rate[1000:-1000], weight[1000:-1000], rtol=1e-4, atol=1e-8)
+def test_how_many_cells_a_schedule_masks(schedule):
+    """Against draws of a time and of each cell: how often k of 5 cells are masked, of the draws that mask any."""
+    generator = torch.Generator().manual_seed(0)
+    time = torch.rand(200_000, 1, generator=generator)
+    k = (torch.rand(200_000, 5, generator=generator) < mask_rate(time, schedule)).sum(1)
+    found = torch.bincount(k, minlength=6)[1:].double()
+    expected = count_chances(5, schedule) * found.sum()
+    assert float(((found - expected) ** 2 / expected).sum()) < 18.5  # 4 degrees of freedom, p = 0.001
+    if schedule == "linear":
+        torch.testing.assert_close(count_chances(5, schedule), torch.full((5,), 0.2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["root", "linear", "cosine"])
+def test_batches_mask_as_often_as_their_weights_say(schedule):
+    """Weight x mean number of draws with k masked cells is 1 / k for every k, and every cell is masked alike."""
+    config = replace(CONFIG, mask_schedule=schedule, batch_size=60)
+    batches = Batches(FAMILY, config, TRAIN, None, torch.device("cpu"))
+    drawn = [batches[step] for step in range(640)]
+    k = torch.stack([batch.masked.sum(1) for batch in drawn])
+    weight = torch.stack([batch.weight for batch in drawn])
+    for count in range(1, 7):
+        assert (weight * (k == count)).mean() == pytest.approx(1 / count, rel=0.02)
+    of_cell = torch.stack([batch.masked for batch in drawn]).float().mean((0, 1))
+    assert (of_cell / of_cell.mean() - 1).abs().max() < 0.02
+    in_first_batch = torch.bincount(k[0], minlength=7)[1:]  # stratified: no count is drawn by luck alone
+    assert (in_first_batch - 60 * count_chances(6, schedule)).abs().max() < 2
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "root"])
+def test_the_root_draws_have_the_least_noise(schedule):
+    """Sum over k of chance k (1 / (k chance))^2, the variance of independent cells."""
+    k = torch.arange(1, 25)
+    noise = {name: float((1 / (k * count_chances(24, name))).sum()) for name in ("root", schedule)}
+    assert noise["root"] <= noise[schedule]
+
+
+@pytest.mark.parametrize("schedule", ["root", "linear", "cosine"])
 @pytest.mark.parametrize("law", [tc.EmpiricalLaw(TRAIN, 2, (2, 3)), RULE], ids=["training set", "rule"])
 def test_the_loss_of_an_optimum_is_its_entropy(schedule, law):
     """The chain rule in every order: on its own data the exact law's loss is the entropy, in nats a cell."""
@@ -92,6 +117,15 @@ def test_few_ancestral_steps_break_the_rule_that_the_network_knows():
     x, _ = FAMILY.generate(Exact(RULE), 4000, torch.Generator().manual_seed(5), config, None)
     expected = (3 / 8 + 5 / 8 / 2) ** 2
     assert RULE.is_valid(x).double().mean() == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 4000))
+
+
+def test_asked_for_some_cells_the_network_says_the_same():
+    torch.manual_seed(0)
+    net = tc.build_model("mdm-nano", RULE)
+    x = torch.randint(3, (20, 6), generator=torch.Generator().manual_seed(1))
+    cells = torch.rand(20, 6, generator=torch.Generator().manual_seed(2)).argsort(1)[:, :2]
+    everywhere = net(x).gather(1, cells[..., None].expand(-1, -1, 2))
+    torch.testing.assert_close(net(x, cells), everywhere, rtol=1e-5, atol=1e-6)
 
 
 def test_generation_repeats_from_its_random_numbers():

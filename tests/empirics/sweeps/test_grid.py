@@ -58,7 +58,7 @@ def test_a_grid_value_replaces_the_base():
     ("content", "message"),
     [
         ({"grids": {}}, "unknown key 'grids'; known keys: preset"),
-        ({"preset": "fast"}, "unknown preset 'fast'; presets: quick-dit, quick-gpt"),
+        ({"preset": "fast"}, "unknown preset 'fast'; presets: quick-dit, quick-gpt, quick-mdm"),
         ({"base": {"n_trian": 5}}, "base: unknown field 'n_trian'"),
         ({"base": {"lr": "fast"}}, "base: lr must be a number, got 'fast'"),
         ({"base": {"n_train": 3.5}}, "n_train must be a whole number, got 3.5"),

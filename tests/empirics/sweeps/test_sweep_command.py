@@ -65,7 +65,7 @@ def test_bad_requests_are_one_line(tmp_path, grid, capsys, options, message):
 def test_an_unknown_grid_names_the_presets(tmp_path, capsys):
     code, error = stopped(capsys, "fast", "--out", tmp_path / "out")
     assert code == 2
-    assert "presets: quick-dit, quick-gpt" in error
+    assert "presets: quick-dit, quick-gpt, quick-mdm" in error
 
 
 def test_a_dry_run_for_a_device_that_is_not_here_is_one_line(tmp_path, grid, capsys):

@@ -1,0 +1,59 @@
+"""The study of the masked clocks: its runs, and the offsets that its report finds in simulated tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twoclocks.paper_figures.studies import masked_clocks as study
+from twoclocks.paper_figures.studies import masked_clocks_report as report
+
+
+def simulated(times, n_train=(48, 96), seeds=4):
+    """Onsets on a fine grid: those of a family are `times` those of the GPT."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for kind, factor in times.items():
+        for n in n_train:
+            for seed in range(seeds):
+                row = {"architecture": kind, "model": f"{kind}-nano", "rule": "parity:4x6,G=2", "n_train": n}
+                row |= {"seed": seed, "status": "stopped", "last_step": 10**6}
+                for onset, base in (("tau_rule", 50), ("tau_mem", 2 * n)):
+                    at = factor * base * np.exp(0.05 * rng.normal())
+                    row |= {f"{onset}_lower": at / 1.02, f"{onset}_upper": at * 1.02}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_runs_are_those_of_the_grid_and_the_long_one():
+    configs = study.configs()
+    assert len(configs) == len(set(configs)) == len(study.CELLS) + 1
+    assert {c.model for c in configs} == {"mdm-nano"}
+    assert {c.batch_size for c in configs} == {128}  # as the DiT and GPT beside them
+    assert {c.stop_when for c in configs if c.n_train == 24} == {"memorized"}
+    assert configs[-1].n_train == 256
+
+
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+def test_an_offset_is_found(factor):
+    runs = simulated({"gpt": 1.0, "mdm": factor, "dit": 2.0})
+    for onset in ("tau_rule", "tau_mem"):
+        text = report.offset(runs, "gpt", onset)
+        estimate = float(text[1:].split()[0])
+        low, high = (float(end) for end in text[text.index("[") + 1 : text.index("]")].split(", "))
+        assert low < factor < high
+        assert estimate == pytest.approx(factor, rel=0.1)
+        assert high < 1.3 * low
+
+
+def test_no_shared_rule_leaves_it_undetermined():
+    runs = simulated({"gpt": 1.0, "mdm": 2.0})
+    runs.loc[runs["architecture"] == "gpt", "rule"] = "parity:4x6,G=3"
+    assert report.offset(runs, "gpt", "tau_rule").startswith("undetermined")
+
+
+def test_the_figures_runs_are_each_there_once():
+    masked = pd.DataFrame({"rule": ["parity:4x6,G=2", "parity:4x6,G=3"]})
+    runs = report.figures_runs(masked)
+    assert set(runs["model"]) == {"dit-nano", "gpt-nano"}
+    assert not runs.duplicated(["model", "rule", "n_train", "seed"]).any()
+    assert {24, 48, 96} <= set(runs.loc[runs["model"] == "dit-nano", "n_train"])
