@@ -17,8 +17,8 @@ from ...theory import Law, Rule
 from ...theory.channels import Mask
 from ..comparison.masked import masked_grids
 from ..comparison.splits import comparison_splits
+from ..completion import complete
 from ..data import hash_rows, occur
-from ..families.masked import complete
 from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS, new_figure

@@ -63,7 +63,7 @@ N_TRAIN = {"gpt": 256, "dit": 24}
 STEPS = {"gpt": 450, "dit": 2000}
 FACTORS = {"n_train": (64, 256), "batch_size": (32, 128), "lr": (1e-3, 2e-3), "ema_halflife": (0.0, 50.0)}
 WHOLE = 12
-"""Runs of the factorial design from which on it is fitted: all at one N and half of them at the other tell all effects."""
+"""Runs of the factorial design from which on it is fitted: all at one N and half at the other tell all effects."""
 NAMES = {"n_train": "N", "batch_size": "batch", "lr": "learning rate", "ema_halflife": "averaging, steps"}
 FIELDS = ("batch_size", "lr", "ema_halflife", "online", "n_eval")
 FORMER = "tau_mem_chance"
