@@ -158,7 +158,7 @@ def _draw_clocks(ax: Axes, runs: pd.DataFrame) -> None:
         shift = 1.05 ** (k - 1)
         for onset, dash in (("tau_rule", "-"), ("tau_mem", "--")):
             draw_onsets(ax, table, onset, table["n_train"].to_numpy(float) * shift, (_COLOURS[kind], MARKERS[k]), 3.5)
-            medians = table.groupby("n_train").apply(median_onset, onset, include_groups=False)
+            medians = pd.Series({n: median_onset(cell, onset) for n, cell in table.groupby("n_train")})
             finite = medians[np.isfinite(medians)]
             ax.plot(finite.index * shift, finite, color=_COLOURS[kind], ls=dash, lw=1.2)
     plain_log_ticks(ax, sorted(set(runs["n_train"]))[::2])
