@@ -44,6 +44,7 @@ bench: .venv/peers            ## measured against peers, one process, one thread
 
 bench-training: .venv/peers   ## training steps against peers
 	$(BIN)/python tests/benchmarks/training_speed.py
+	$(BIN)/python tests/benchmarks/masked_speed.py
 
 .venv/peers: .venv/installed  # smalldiffusion asks for torchvision, which its networks do not need
 	$(PIP) einops accelerate transformers
