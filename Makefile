@@ -6,6 +6,7 @@ CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pyt
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
 .PHONY: run test test-all test-avx2 test-lowest test-newest test-browser test-slurm lint docs bench bench-training clean
+.PHONY: gpu gpu-wheels
 
 run: .venv/run                ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -45,6 +46,25 @@ bench: .venv/peers            ## measured against peers, one process, one thread
 bench-training: .venv/peers   ## training steps against peers
 	$(BIN)/python tests/benchmarks/training_speed.py
 	$(BIN)/python tests/benchmarks/masked_speed.py
+
+# On a fresh machine with a GPU, torch and no network: make gpu TIME=8m OUT=gpu-results SCALE=paper DEVICE=auto. The next
+# call goes on from the files in OUT alone; `twoclocks merge OUT` brings them into the results.
+GPU_PYTHON ?= python3
+TIME ?= 8m
+OUT ?= gpu-results
+SCALE ?= paper
+DEVICE ?= auto
+gpu:                          ## the tests and speeds of a GPU, then the queue of runs, until TIME is over
+	$(GPU_PYTHON) tests/gpu/call.py --max-time $(TIME) --out $(OUT) --preset $(SCALE) --device $(DEVICE) $(GPU_OPTIONS)
+
+# What such a machine lacks: make gpu-wheels GPU_VERSION=3.12 GPU_WHEELS="pandas scipy"
+GPU_VERSION ?= 3.12
+GPU_WHEELS ?= lazy-loader matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing numpy pandas \
+  python-dateutil six pyarrow safetensors scipy sympy mpmath tqdm pytest iniconfig pluggy pygments einops smalldiffusion
+gpu-wheels:                   ## wheels to bring to a machine without a network, into wheels/
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_VERSION) \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  -d wheels $(GPU_WHEELS)
 
 .venv/peers: .venv/installed  # smalldiffusion asks for torchvision, which its networks do not need
 	$(PIP) einops accelerate transformers

@@ -30,6 +30,7 @@ from .empirics import compare_masked as compare_masked
 from .empirics import compare_next_token as compare_next_token
 from .empirics import compare_over_training as compare_over_training
 from .empirics import compare_with_data as compare_with_data
+from .empirics import comparison as compare
 from .empirics import comparison_splits as comparison_splits
 from .empirics import condensation_check as condensation_check
 from .empirics import coordinate_onsets as coordinate_onsets
@@ -57,6 +58,7 @@ from .empirics import open_executor as open_executor
 from .empirics import permutation_control as permutation_control
 from .empirics import plot_comparison as plot_comparison
 from .empirics import prefix_completions as prefix_completions
+from .empirics import probes as probes
 from .empirics import read_data as read_data
 from .empirics import read_grid as read_grid
 from .empirics import read_runs_csv as read_runs_csv
@@ -68,6 +70,7 @@ from .empirics import segment_profiles as segment_profiles
 from .empirics import segment_widths as segment_widths
 from .empirics import state_counts as state_counts
 from .empirics import state_raster as state_raster
+from .empirics import statistics as statistics
 from .empirics import sweep as sweep
 from .empirics import train as train
 from .empirics import transition_matrix as transition_matrix

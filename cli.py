@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .empirics.interrupts import Terminated, raise_terminated
+from .empirics.time_limit import TimeOver
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             print(f"twoclocks: {' '.join(str(fault).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except TimeOver as over:  # as was asked for: no failure
+        print("; ".join(["twoclocks: " + str(over), *getattr(over, "__notes__", [])]))
     except (KeyboardInterrupt, Terminated) as stop:
         word, status = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         told = [f"twoclocks: {word}", str(stop), *getattr(stop, "__notes__", [])]
@@ -43,9 +46,9 @@ def _run(arguments: list[str]) -> None:
     print_anywhere(sys.stdout, sys.stderr)
     os.environ["MPLBACKEND"] = "agg"  # every figure is a file: what a display would need is of no concern
     if arguments == ["--version"]:
-        from importlib.metadata import version
+        from .empirics.versions import own_version
 
-        print(f"twoclocks {version('twoclocks')}")
+        print(f"twoclocks {own_version()}")
         return
     from .commands.parsing import parse
     from .empirics.plugins import load_installed_plugins, load_plugins

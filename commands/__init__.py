@@ -3,6 +3,7 @@
 from .command import Command
 from .doctor import DoctorCommand
 from .figure import FigureCommand
+from .merge import MergeCommand
 from .run import RunCommand
 from .runs import CompareCommand, DissectCommand, ReportCommand
 from .sweep import SweepCommand
@@ -19,5 +20,6 @@ COMMANDS: dict[str, type[Command]] = {
     "compare": CompareCommand,
     "dissect": DissectCommand,
     "figure": FigureCommand,
+    "merge": MergeCommand,
     "doctor": DoctorCommand,
 }

@@ -70,7 +70,9 @@ def _hardware() -> Iterator[tuple[str, str]]:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    yield "twoclocks", version("twoclocks")
+    from ..empirics.versions import own_version
+
+    yield "twoclocks", own_version()
     yield "python", platform.python_version()
     for name, extra in _requirements():
         if not extra:

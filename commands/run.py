@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 import tyro
 
 from ..empirics.config import QUICK, QUICK_THREE, RunConfig
-from .command import Command, if_interrupted
+from ..empirics.time_limit import TimeOver
+from .command import TrainingCommand, if_interrupted
 
 if TYPE_CHECKING:
     from ..empirics import Run
@@ -54,7 +55,7 @@ SIDE_BY_SIDE = {"quick": QUICK, "quick-three": QUICK_THREE}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunCommand(Command):
+class RunCommand(TrainingCommand):
     """Train a model and find both clocks.
 
     With no options: the quick preset, a GPT and a DiT side by side on two cores.
@@ -74,11 +75,20 @@ class RunCommand(Command):
     out: Path | None = None
     """folder for the run, new or empty; by default a new one under runs/"""
     resume: bool = False
-    """continue the run in --out, made with the same options"""
+    """continue the run in --out, made with the same options; --max-time with --out does so too"""
     tensorboard: bool = False
     """also log every evaluation for TensorBoard (needs the extra twoclocks[tensorboard])"""
 
     def __call__(self) -> None:
+        with self.limited():
+            self._run()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a run in `out` is continued."""
+        return self.resume or (self.max_time is not None and self.out is not None)
+
+    def _run(self) -> None:
         if self.resume and self.out is None:
             raise ValueError("--resume needs the --out of the run to continue")
         from ..empirics.hardware import hardware_text, resolve, resolve_device
@@ -126,14 +136,17 @@ class RunCommand(Command):
             return  # `train` checks it
         if (out / "config.json").exists():
             raise ValueError(f"{out} holds one run; choose another --out, or its own options and --resume")
-        if (in_use := [name for name in configs if (out / name).exists()]) and not self.resume:
+        if (in_use := [name for name in configs if (out / name).exists()]) and not self.resumes:
             raise ValueError(f"{out / in_use[0]} exists already; choose another --out, or --resume to continue it")
 
     def _train(self, configs: dict[str, RunConfig], out: Path) -> list[Run]:
         if "" in configs:
             from ..empirics import train
 
-            return [train(configs[""], out, self.resume, tensorboard=self.tensorboard)]
+            run = train(configs[""], out, self.resumes, tensorboard=self.tensorboard)
+            if not run.ended:
+                raise TimeOver(f"the time is over; {out} is saved at step {run.state_steps[-1]}")
+            return [run]
         from ..empirics.sweeps.sweep import ended_runs, sweep
 
         return ended_runs(sweep(configs, out, tensorboard=self.tensorboard))
@@ -149,6 +162,8 @@ class RunCommand(Command):
             options += ["--plugin", plugin]
         if self.tensorboard:
             options.append("--tensorboard")
+        if self.max_time:
+            options += ["--max-time", self.max_time]
         return shlex.join(["twoclocks", "run", *map(str, options), "--out", str(out), "--resume"])
 
 

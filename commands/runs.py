@@ -110,7 +110,8 @@ class CompareCommand(_OneRun):
             print(f"\n{ladder_text(ladder, run)}")
             write_table(out / "ladder.csv", ladder)
             plot_ladder(ladder, run, out / "ladder.png")
-        print(f"\ntables:  {out / 'comparison.csv'}, ladder.csv\nfigures: {out / 'comparison.png'}, ladder.png")
+        print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+        print(f"ladder: {out / 'ladder.csv'}, ladder.png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

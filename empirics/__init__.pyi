@@ -1,3 +1,6 @@
+from . import comparison as comparison
+from . import probes as probes
+from . import statistics as statistics
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
 from .comparison.denoisers import compare_denoisers as compare_denoisers
@@ -32,7 +35,7 @@ from .plugins import load_plugins as load_plugins
 from .probes.basin_claim import claim_basins as claim_basins
 from .probes.basins import basin_volumes as basin_volumes
 from .probes.basins import return_fractions as return_fractions
-from .probes.dissect import dissect as dissect
+from .probes.dissection import dissect as dissect
 from .probes.mask_rates import loss_by_mask_rate as loss_by_mask_rate
 from .probes.nearest import hamming_over_training as hamming_over_training
 from .probes.nearest import nearest_hamming as nearest_hamming
@@ -65,9 +68,9 @@ from .statistics.controls import Diversity as Diversity
 from .statistics.controls import PermutationControl as PermutationControl
 from .statistics.controls import diversity as diversity
 from .statistics.controls import permutation_control as permutation_control
-from .statistics.ngram_control import ngram_control as ngram_control
-from .statistics.onset_bootstrap import OnsetBootstrap as OnsetBootstrap
-from .statistics.onset_bootstrap import onset_bootstrap as onset_bootstrap
+from .statistics.markov_control import ngram_control as ngram_control
+from .statistics.resampled_onsets import OnsetBootstrap as OnsetBootstrap
+from .statistics.resampled_onsets import onset_bootstrap as onset_bootstrap
 from .statistics.runs_file import read_runs_csv as read_runs_csv
 from .statistics.runs_table import clocks_by_cell as clocks_by_cell
 from .statistics.scaling import ScalingFit as ScalingFit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -13,9 +15,13 @@ from torch import Tensor, nn
 from ..models.layers import set_precision
 from ..theory import Encoding, Rule
 from .config import RunConfig
+from .cuda_graphs import GraphedNetwork
 from .data import random_stream
 from .families import Batches, build_model, family
 from .hardware import resolve
+from .static_step import StaticStep
+
+_ONE_SEED = threading.Lock()  # the seed of torch's own generator belongs to the process
 
 
 class Engine:
@@ -26,15 +32,18 @@ class Engine:
         rule: the rule of its grids.
         train: training symbols (N, D).
         encoding: of the images that its network sees; None where it sees symbols.
+        static: train by `StaticStep`; by default on a GPU, as CUDA graphs.
     """
 
-    def __init__(self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None) -> None:
+    def __init__(
+        self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None, static: bool | None = None
+    ) -> None:
         self.config = config = resolve(config)
         self.device = torch.device(config.device)
-        on_gpu = self.device.type == "cuda"
-        if on_gpu:
-            torch.set_float32_matmul_precision("high")  # TF32 in what stays float32
-        with torch.random.fork_rng(devices=[]):
+        self.on_gpu = on_gpu = self.device.type == "cuda"
+        if on_gpu:  # read when cuBLAS is first called: on several streams its sums would else differ between calls
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        with _ONE_SEED, torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_stream(config.seed, "initial weights").initial_seed())
             self.model = build_model(config.model, rule, encoding).to(self.device)
         set_precision(self.model, config.precision)
@@ -47,39 +56,73 @@ class Engine:
             betas=(0.9, config.beta2),
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=on_gpu,
         )
         self.step = 0
         self.loss_sum = torch.zeros((), device=self.device)  # since the last call of `take_mean_loss`
         self.loss_steps = 0
         loss = partial(self.family.loss, encoding=encoding)
-        # CUDA graphs where there are any: at these sizes a GPU waits for its launches.
-        mode = "reduce-overhead" if on_gpu else "default"
-        self._loss: Callable[..., Tensor] = fuse(loss, mode) if config.compile else loss
+        self.loss: Callable[..., Tensor] = fuse(loss) if config.compile else loss
+        self._static_wanted = on_gpu if static is None else static
+        self._static: StaticStep | None = None  # made at the first step, once a state to continue from is in place
+        self._graphed: GraphedNetwork | None = None
 
     @property
     def generator_model(self) -> nn.Module:
         """The weights to generate with: averaged ones where the config asks for them."""
         return self.average if self.average is not None else self.model
 
+    @property
+    def generator(self) -> nn.Module:
+        """`generator_model` to be called: on a GPU, by CUDA graphs."""
+        if not self.on_gpu:
+            return self.generator_model
+        self._graphed = self._graphed or GraphedNetwork(self.generator_model)
+        return self._graphed
+
     def advance(self) -> None:
-        """One training step."""
+        """One training step; on a GPU it is only launched."""
+        if self._static_wanted:
+            self._static = self._static or StaticStep(self, capture=self.on_gpu)
+            self._static()
+            self.step += 1
+        else:
+            self._advance()
+        self.loss_steps += 1
+
+    def _advance(self) -> None:
         config = self.config
-        loss = self._loss(self.model, self.batches[self.step])
+        loss = self.loss(self.model, self.batches[self.step])
         loss.backward()
         if config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
+            group["lr"] = self.learning_rate(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.loss_sum += loss.detach()
-        self.loss_steps += 1
         if self.average is not None:
-            # EDM's ramp: the half-life never exceeds a twentieth of the training so far.
-            halflife = min(config.ema_halflife, 0.05 * self.step)
-            weight = 1 - 0.5 ** (1 / halflife)
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
+            weight = self.average_weight(self.step)
+            with torch.no_grad():  # else the average would keep the history of every step
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return learning_rate(self.config, step)
+
+    def average_weight(self, step: int) -> float:
+        """The weight of the newest weights in their average after so many steps.
+
+        EDM's ramp: the half-life never exceeds a twentieth of the training so far.
+        """
+        halflife = min(self.config.ema_halflife, 0.05 * step)
+        return float(1 - 0.5 ** (1 / halflife))
+
+    def tensors(self) -> list[Tensor]:
+        """The weights, their average and the loss sum, which training changes in place."""
+        modules = [self.model] if self.average is None else [self.model, self.average]
+        return [*(value for module in modules for value in module.state_dict().values()), self.loss_sum]
 
     @property
     def finite(self) -> bool:
@@ -113,6 +156,7 @@ class Engine:
         """
         tensors = dict(tensors)
         step, self.loss_steps = _take(tensors, "counts", torch.zeros(2)).tolist()
+        self._static = None  # it holds the moments that are replaced here
         self.loss_sum = _take(tensors, "loss_sum", self.loss_sum).to(self.device)
         with torch.no_grad():
             for prefix, module in (("model", self.model), ("average", self.average)):
@@ -139,9 +183,9 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return config.lr * warm * (1 + math.cos(math.pi * progress)) / 2
 
 
-def fuse(function: Callable[..., Tensor], mode: str = "default") -> Callable[..., Tensor]:
+def fuse(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """torch.compile with a fallback: where compiling fails, such as without a C++ compiler, run the plain function."""
-    compiled = torch.compile(function, mode=mode)
+    compiled = torch.compile(function)
     chosen: list[Callable[..., Tensor]] = []
 
     def call(*args: object) -> Tensor:

@@ -30,6 +30,15 @@ def raise_terminated(number: int = signal.SIGTERM, frame: FrameType | None = Non
     raise Terminated
 
 
+_of_threads: set[Interrupts] = set()  # of trainings outside the main thread, which no signal reaches
+
+
+def stop_threads() -> None:
+    """Let the trainings in threads of this process end as by SIGTERM: each between two steps, its state saved."""
+    for interrupts in list(_of_threads):
+        interrupts.came = signal.SIGTERM
+
+
 class Interrupts:
     """Which signal has come, if any."""
 
@@ -55,7 +64,8 @@ class Interrupts:
 def deferred(notice: bool) -> Iterator[Interrupts]:
     """While inside, Ctrl-C and SIGTERM are remembered, to be acted on by `Interrupts.act`, or else at the end.
 
-    Only in the main thread, and only where the signals do what they do by default: handlers of the caller stay.
+    Only in the main thread, and only where the signals do what they do by default: handlers of the caller stay. In
+    other threads `stop_threads` has the effect of SIGTERM.
 
     Args:
         notice: tell on stderr that the signal has come.
@@ -66,11 +76,14 @@ def deferred(notice: bool) -> Iterator[Interrupts]:
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in usual}
         before = {number: handler for number, handler in before.items() if handler in usual[number]}
+    else:
+        _of_threads.add(interrupts)
     for number in before:
         signal.signal(number, interrupts.receive)
     try:
         yield interrupts
     finally:
+        _of_threads.discard(interrupts)
         for number, handler in before.items():
             signal.signal(number, handler)
     if interrupts.came:

@@ -27,7 +27,9 @@ from .interrupts import Interrupts, deferred
 from .progress import TimedBar, seconds_left
 from .runs.foreign_files import DamagedFile, own_folder
 from .runs.lock import LOCK, FolderInUse, hold
+from .runs.reading import UNFINISHED
 from .runs.run import Run, blocks_a_start, environment, load_run, onset_as_json
+from .time_limit import time_left
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -47,7 +49,7 @@ def train(
     """Train a model and measure both clocks.
 
     One process at a time: the folder is locked while it is written (see `runs/lock.py`). Ctrl-C and SIGTERM take effect
-    at the end of a training step, once the state is saved; a second one at once.
+    at the end of a training step, once the state is saved; a second one at once. So does the end of a `time_limit`.
 
     Args:
         config: what to do.
@@ -60,13 +62,13 @@ def train(
             that name.
 
     Returns:
-        The run, with `metrics`, `onsets` and `model()`.
+        The run, with `metrics`, `onsets` and `model()`; unfinished where a `time_limit` is over: the same call with
+        `resume` continues it.
 
     Raises:
         ValueError: an impossible config; a folder in use; a config that differs from the folder's; `FolderInUse` where
             another process trains there.
         DamagedFile: a run to resume does not hold, or has no intact state left.
-        KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
         OSError: the disk is full; the earlier state is intact.
         KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
@@ -130,6 +132,8 @@ def _train(
     _warn_of_few_generations(config, clocks.null.memorization)
     with log as opened:
         status = _advance(run, engine, clocks, interrupts, progress, line, opened)
+    if status == UNFINISHED:
+        return
     metrics = run.metrics
     run.finish(
         {
@@ -176,7 +180,7 @@ def _restore(run: Run, engine: Engine) -> None:
 def _advance(
     run: Run, engine: Engine, clocks: Clocks, interrupts: Interrupts, progress: bool, line: int, log: Log | None
 ) -> str:
-    """Train to the end, evaluating on schedule; the status of the run."""
+    """Train to the end, or to that of a `time_limit`, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
     measured = run.metrics
@@ -184,6 +188,7 @@ def _advance(
     kept_weights = max((step for step in run.checkpoint_steps if step <= engine.step), default=0)
     started = saved = time.monotonic()
     first_step, evaluations, evaluating = engine.step, 0, 0.0  # of this call: what the time left is made of
+    longest = 0.0  # evaluation, in seconds: none is begun that the time left does not suffice for
     bar = TimedBar(
         total=config.steps, initial=engine.step, desc=f"{config.model} {config.rule} N={config.n_train}",
         unit="step", position=line, disable=not progress, leave=False, dynamic_ncols=True, smoothing=0.1,
@@ -195,14 +200,14 @@ def _advance(
             step = engine.step
             bar.update()
             due = step in eval_steps
-            if (due or step % BLOCK == 0) and not engine.finite:
+            if (due or (step % BLOCK == 0 and not engine.on_gpu)) and not engine.finite:  # to look is to wait for a GPU
                 return "diverged"
             if due:
                 began = time.monotonic()
                 loss = engine.take_mean_loss()
                 stream = random_stream(config.seed, "generations", step)
                 generations = engine.family.generate(
-                    engine.generator_model, config.n_eval, stream, config, engine.batches.encoding
+                    engine.generator, config.n_eval, stream, config, engine.batches.encoding
                 )
                 metrics = {"step": step, "loss": loss, **clocks.see(step, generations)}
                 seconds = seconds_before + time.monotonic() - started
@@ -211,6 +216,7 @@ def _advance(
                     log(metrics)
                 now = time.monotonic()
                 evaluations, evaluating = evaluations + 1, evaluating + now - began
+                longest = max(longest, now - began)
                 per_step = (now - started - evaluating) / (step - first_step)
                 bar.seconds_left = seconds_left(config, step, per_step, evaluating / evaluations)
                 bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
@@ -220,11 +226,14 @@ def _advance(
                     kept_weights = step
                 if done:
                     return "finished" if step == config.steps else "stopped"
-            if due or interrupts.came or time.monotonic() - saved > SAVE_EVERY:
+            over = time_left() <= (longest if step + 1 in eval_steps else 0)
+            if due or over or interrupts.came or time.monotonic() - saved > SAVE_EVERY:
                 run.save_state(engine.state(), step)
                 saved = time.monotonic()
             if interrupts.came:
                 interrupts.act(f"{run.path} is saved at step {step}")
+            if over:
+                return UNFINISHED
     return "finished"  # resumed after its last step
 
 

@@ -46,10 +46,14 @@ class GPT(nn.Module):
             n: how many.
             generator: source of one uniform number a cell, on the CPU.
         """
-        place = self.position.device
+        return self.fill(torch.rand(self.dim, n, 1, generator=generator).to(self.position.device))
+
+    @torch.no_grad()
+    def fill(self, uniform: Tensor) -> Tensor:
+        """Grids int64 (n, D) that n rows of uniform numbers (D, n, 1) select, cell by cell."""
+        place, n = uniform.device, uniform.shape[1]
         heads, d = self.size.heads, self.size.width // self.size.heads
         caches = [torch.empty(2, n, heads, self.dim, d, device=place) for _ in self.blocks]
-        uniform = torch.rand(self.dim, n, 1, generator=generator).to(place)
         x = torch.empty(self.dim, n, dtype=torch.long, device=place)
         last = torch.full((n,), self.alphabet, device=place)
         for t in range(self.dim):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..empirics import Run, RunConfig
+from ..empirics.sweeps.executors import open_executor
 from ..empirics.sweeps.sweep import ended_runs, sweep
 from .presets import Architecture, Preset
 
@@ -64,14 +65,15 @@ def matched(preset: Preset) -> list[RunConfig]:
 
 
 def dissected(preset: Preset, architecture: Architecture) -> list[RunConfig]:
-    """The one run of an architecture that is looked into: many evaluations, weights kept at each."""
+    """The one run of an architecture that is looked into: many evaluations, weights kept at each, to its last step."""
     return [
         architecture.config(
             rule=f"parity:{preset.shape},G={architecture.group_size}",
             model=architecture.sizes[0],
-            n_train=architecture.reference_n,
+            n_train=architecture.dissected_n or architecture.reference_n,
             steps=architecture.dissected_steps,
             checkpoint_ratio=1.0,
+            stop_when="never",
         )
     ]
 
@@ -96,12 +98,19 @@ def rules(preset: Preset, specs: Iterable[str], encodings: Sequence[str | None] 
     ]
 
 
-def trained(configs: Iterable[RunConfig], preset: Preset, progress: bool = True) -> dict[RunConfig, Run]:
+def trained(
+    configs: Iterable[RunConfig], preset: Preset, progress: bool = True, per_device: int | None = None
+) -> dict[RunConfig, Run]:
     """The runs of these configs, trained if they are missing from the preset's folder, each once."""
     distinct = list(dict.fromkeys(configs))
     if not distinct:
         return {}
-    return dict(zip(distinct, ended_runs(sweep(distinct, preset.runs, progress=progress)), strict=True))
+    if per_device is None:
+        table = sweep(distinct, preset.runs, progress=progress)
+    else:
+        with open_executor(per_device=per_device) as executor:
+            table = sweep(distinct, preset.runs, executor, progress=progress)
+    return dict(zip(distinct, ended_runs(table), strict=True))
 
 
 def _sweep(preset: Preset, architecture: Architecture, field: str, values: Sequence[float]) -> list[RunConfig]:

@@ -20,6 +20,14 @@ Name = int | str
 """The number of a figure of the paper, or the name of an exhibit of one's own."""
 
 
+Parts = tuple[
+    Callable[[Preset], list[RunConfig]],
+    Callable[[Preset, list[Run]], dict[str, pd.DataFrame]],
+    Callable[[Data], Figure],
+]
+"""The functions `configs`, `compute` and `plot` of an `Exhibit`."""
+
+
 class Exhibit(Protocol):
     """A figure with the runs behind it: what each file figNN.py offers, and what `register_exhibit` takes."""
 

@@ -21,9 +21,9 @@ from ..empirics.probes.gap_claim import BAND
 from ..empirics.probes.phases import AFTER, AT_RULE, LEARNED, OPTIMA, WINDOW, by_denoiser, outer_legend, phase_steps
 from ..empirics.probes.planes import mean_planes, training_share
 from ..empirics.probes.planes_figure import CORNERS_TEXT, draw_planes, row_names
-from ..empirics.probes.record import RunRecord, read_record, run_record
 from ..empirics.probes.spectra import spectra_table
 from ..empirics.probes.states import draw_raster, draw_windows
+from ..empirics.probes.summary import RunSummary, read_summary, run_summary
 from ..empirics.style import COLOURS
 from .catalogue import dissected
 from .presets import Preset
@@ -64,7 +64,7 @@ def configs(preset: Preset) -> list[RunConfig]:
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     [run] = runs
-    phases = paper_phases(run_record(run), run.state_counts)
+    phases = paper_phases(run_summary(run), run.state_counts)
     spectra = spectra_table(loss_errors(preset, run))
     of_phase = spectra["denoiser"].isin(OPTIMA) | spectra["step"].isin(list(phases.values()))
     around = planes(preset, run)
@@ -81,7 +81,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot(data: Data) -> Figure:
-    raster, run = read_raster_columns(data["raster"]), read_record(data["run"])
+    raster, run = read_raster_columns(data["raster"]), read_summary(data["run"])
     figure = Figure(figsize=(10.0, 13.6))
     top, middle, bottom = figure.subfigures(3, 1, height_ratios=[1.35, 0.85, 1.05], squeeze=False).ravel()
     states, windows = top.subfigures(1, 2, width_ratios=[1.8, 1], squeeze=False).ravel()
@@ -102,7 +102,7 @@ def measured(data: Data) -> str:
     novel, memorized = novel_before_memorized(read_raster_columns(data["raster"]))
     path, (low, high) = most_word(novel, memorized)
     gap, gap_text = gap_growth(data["spectra"], read_phases(data["phases"]))
-    share, share_text = share_growth(data["shares"], read_record(data["run"]))
+    share, share_text = share_growth(data["shares"], read_summary(data["run"]))
     words = (path, gap, share)
     verdict = word(all(one == "agree" for one in words), "differ" in words)
     rate = f"{novel / memorized:.2f} [{low:.2f}, {high:.2f}]" if memorized else "unknown"
@@ -112,7 +112,7 @@ def measured(data: Data) -> str:
     )
 
 
-def landscape_steps(run: Run | RunRecord) -> list[int]:
+def landscape_steps(run: Run | RunSummary) -> list[int]:
     """Of `stage_steps`: the last before tau_rule and the first from it on, the middle of the window, and the last."""
     early, mid, late = stage_steps(run).values()
     return sorted({*early[-2:], mid[len(mid) // 2], late[-1]})
@@ -138,7 +138,7 @@ def gap_growth(spectra: pd.DataFrame, phases: Mapping[str, int]) -> tuple[Word, 
     return word(bool(z.max() > enough), bool(z.max() < -enough)), text
 
 
-def share_growth(shares: pd.DataFrame, run: RunRecord) -> tuple[Word, str]:
+def share_growth(shares: pd.DataFrame, run: RunSummary) -> tuple[Word, str]:
     """Does the training sample draw most of the landscape in the end, and more than at tau_rule?"""
     steps = phase_steps(run)
     if AT_RULE not in steps or AFTER not in steps:
@@ -179,7 +179,7 @@ def _draw_spectra(figure: SubFigure, table: pd.DataFrame, phases: Mapping[str, i
     outer_legend(figure, axes[:1], ncols=len(_SPLITS))
 
 
-def _draw_landscapes(figure: SubFigure, means: pd.DataFrame, shares: pd.DataFrame, run: RunRecord) -> None:
+def _draw_landscapes(figure: SubFigure, means: pd.DataFrame, shares: pd.DataFrame, run: RunSummary) -> None:
     """A row a sigma, a column a step or optimum, with the share of the square that is drawn to the training sample."""
     names = _column_names(means, run)
     learned = means[means["denoiser"] == LEARNED]
@@ -194,7 +194,7 @@ def _draw_landscapes(figure: SubFigure, means: pd.DataFrame, shares: pd.DataFram
         axes[0].set_ylabel(rf"$\sigma$ = {sigma:g}")
 
 
-def _column_names(means: pd.DataFrame, run: RunRecord) -> list[str]:
+def _column_names(means: pd.DataFrame, run: RunSummary) -> list[str]:
     """`row_names`, with steps in the window called so even where they do not stand for it elsewhere."""
     low, high = run.onsets["tau_rule"].upper, run.onsets["tau_mem"].lower
     names = []

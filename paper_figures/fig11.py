@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
-from ..empirics.probes.record import read_record, record_table, run_record
 from ..empirics.probes.states import draw_raster, draw_windows
+from ..empirics.probes.summary import read_summary, run_summary, summary_table
 from .catalogue import dissected
 from .presets import Preset
 from .shared.rasters import (
@@ -40,12 +40,12 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     [run] = runs
     return {
         "raster": raster_columns(run_raster(run, preset.n_probe)),
-        "record": record_table(run_record(run)),
+        "record": summary_table(run_summary(run)),
     }
 
 
 def plot(data: Data) -> Figure:
-    raster, record = read_raster_columns(data["raster"]), read_record(data["record"])
+    raster, record = read_raster_columns(data["raster"]), read_summary(data["record"])
     figure = Figure(figsize=(8.6, 8.4))
     above, below = figure.subfigures(2, 1, height_ratios=[2.0, 1], squeeze=False).ravel()
     draw_raster(above, raster, record)
@@ -55,6 +55,6 @@ def plot(data: Data) -> Figure:
 
 
 def measured(data: Data) -> str:
-    changes = claimed_changes(read_raster_columns(data["raster"]), read_record(data["record"]))
+    changes = claimed_changes(read_raster_columns(data["raster"]), read_summary(data["record"]))
     verdict = changes_word(changes, windows=len(CLAIMED))
     return f"{changes_text(changes)}; {len(data['raster'])} fixed noises of 1 run; {verdict}"

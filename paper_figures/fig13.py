@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.probes.gap_claim import SPLIT_OFF, cube_share
 from ..empirics.probes.phases import OPTIMA
-from ..empirics.probes.record import read_record, run_record
 from ..empirics.probes.spectra import sample_gaps, spectra_table
 from ..empirics.probes.spectra_figures import spectra_figure
+from ..empirics.probes.summary import read_summary, run_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.score_tables import (
@@ -48,7 +48,7 @@ def configs(preset: Preset) -> list[RunConfig]:
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     (run,) = runs
     errors = loss_errors(preset, run)
-    phases = paper_phases(run_record(run), run.state_counts)
+    phases = paper_phases(run_summary(run), run.state_counts)
     table = spectra_table(errors)
     shown = table["denoiser"].isin(OPTIMA) | table["step"].isin(list(phases.values()))
     return {
@@ -60,7 +60,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot(data: Data) -> Figure:
-    return spectra_figure(data["spectra"], read_record(data["run"]), read_phases(data["phases"]))
+    return spectra_figure(data["spectra"], read_summary(data["run"]), read_phases(data["phases"]))
 
 
 def measured(data: Data) -> str:

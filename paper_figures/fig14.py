@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.probes.phases import LEARNED, OPTIMA
-from ..empirics.probes.record import read_record
 from ..empirics.probes.spectra import noise_bands, spectra_table
 from ..empirics.probes.spectra_figures import noise_band_figure
+from ..empirics.probes.summary import read_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.score_tables import QUANTIZED, compact, loss_errors, paper_phases, record
@@ -43,11 +43,11 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot(data: Data) -> Figure:
-    return noise_band_figure(data["bands"], data["states"], read_record(data["run"]))
+    return noise_band_figure(data["bands"], data["states"], read_summary(data["run"]))
 
 
 def measured(data: Data) -> str:
-    run, bands = read_record(data["run"]), data["bands"]
+    run, bands = read_summary(data["run"]), data["bands"]
     first, then = run.checkpoint_steps[0], paper_phases(run, data["states"]).get(QUANTIZED)
     low = bands[(bands["denoiser"] == LEARNED) & (bands["band_low"] == bands["band_low"].min())]
     if then is None:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from ..empirics import ClaimVerdict, Run, RunConfig
 from ..empirics.probes.gap_claim import BAND, claim_gap
 from ..empirics.probes.phases import LEARNED
-from ..empirics.probes.record import read_record
 from ..empirics.probes.spectra import sample_gaps
 from ..empirics.probes.spectra_figures import condensation, gap_figure
+from ..empirics.probes.summary import read_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.clock_statistics import answer_of, estimate_text
@@ -51,12 +51,12 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 def plot(data: Data) -> Figure:
     scale = data["condensation"]["sigma"]
-    return gap_figure(data["gaps"], read_record(data["run"]), float(scale.iloc[0]) if len(scale) else None)
+    return gap_figure(data["gaps"], read_summary(data["run"]), float(scale.iloc[0]) if len(scale) else None)
 
 
 def claim(data: Data) -> ClaimVerdict:
     """C8 on this run."""
-    return claim_gap(data["gaps"], read_record(data["run"]).onsets)
+    return claim_gap(data["gaps"], read_summary(data["run"]).onsets)
 
 
 def measured(data: Data) -> str:

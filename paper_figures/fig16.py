@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from ..empirics import ClaimVerdict, Run, RunConfig, claim_basins
 from ..empirics.probes.basin_claim import draw_basin_ratio
 from ..empirics.probes.phases import outer_legend, run_title
-from ..empirics.probes.record import read_record
 from ..empirics.probes.segments import ENDS, draw_segments
+from ..empirics.probes.summary import read_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.clock_statistics import answer_of, estimate_text
@@ -43,7 +43,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot(data: Data) -> Figure:
-    run = read_record(data["run"])
+    run = read_summary(data["run"])
     figure = Figure(figsize=(13.6, 7.4))
     left, right = figure.subfigures(1, 2, width_ratios=[2.35, 1], squeeze=False)[0]
     axes = left.subplots(3, len(ENDS), sharex=True, sharey="row")
@@ -59,7 +59,7 @@ def plot(data: Data) -> Figure:
 
 def claim(data: Data) -> ClaimVerdict:
     """C7 on this run."""
-    return claim_basins(data["basins"], read_record(data["run"]).onsets)
+    return claim_basins(data["basins"], read_summary(data["run"]).onsets)
 
 
 def measured(data: Data) -> str:

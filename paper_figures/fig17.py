@@ -8,16 +8,10 @@ beside the exact optima of a net that knows no rule and of one that knows it.
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from ..empirics import Run, RunConfig
 from ..empirics.probes.phases import LEARNED
-from ..empirics.probes.record import read_record
+from ..empirics.probes.summary import read_summary
 from ..empirics.statistics.claims import NEGLIGIBLE_RATIO
-from .catalogue import dissected
-from .presets import Preset
-from .shared.score_planes import Estimate, corner_ratio, learned_steps, plane_tables, planes_figure
+from .shared.score_planes import Estimate, corner_ratio, learned_steps, plane_exhibit
 from .shared.verdicts import word
 from .store import Data
 
@@ -25,23 +19,11 @@ PAPER = (
     "Before rule learning the score forms attractors around the vertices of the cube; after it begins, the valid "
     "anchors a and b start to dominate the invalid c and d."
 )
-STAGE = "early"
-
-
-def configs(preset: Preset) -> list[RunConfig]:
-    return dissected(preset, preset.dit)
-
-
-def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return plane_tables(preset, runs[0], STAGE)
-
-
-def plot(data: Data) -> Figure:
-    return planes_figure(data, STAGE)
+configs, compute, plot = plane_exhibit("early")
 
 
 def measured(data: Data) -> str:
-    corners, run = data["corners"], read_record(data["run"])
+    corners, run = data["corners"], read_summary(data["run"])
     steps = learned_steps(corners)
     ratios = [corner_ratio(corners, LEARNED, step) for step in steps]
     agrees = differs = False

@@ -7,20 +7,14 @@ and training set.
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from ..empirics import Run, RunConfig
-from .catalogue import dissected
-from .presets import Preset
 from .shared.score_planes import (
     learned_steps,
     mean_over_planes,
     percent,
-    plane_tables,
-    planes_figure,
+    plane_exhibit,
     share_at,
     share_elsewhere,
+    shares_answer,
 )
 from .shared.verdicts import word
 from .store import Data
@@ -29,25 +23,12 @@ PAPER = (
     "From memorization on the basin of the training sample a expands towards b until it dominates much of the plane, "
     "most at the intermediate noise where the train / held-out gap opens."
 )
-STAGE = "late"
-
-
-def configs(preset: Preset) -> list[RunConfig]:
-    return dissected(preset, preset.dit)
-
-
-def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return plane_tables(preset, runs[0], STAGE)
-
-
-def plot(data: Data) -> Figure:
-    return planes_figure(data, STAGE)
+configs, compute, plot = plane_exhibit("late")
 
 
 def measured(data: Data) -> str:
     shares = data["shares"]
     steps = learned_steps(shares)
-    parts = [f"{percent(mean_over_planes(share_at(shares, step)))} at step {step}" for step in steps]
     agrees = differs = False
     change = ""
     if len(steps) > 1:
@@ -58,8 +39,4 @@ def measured(data: Data) -> str:
         agrees = growth[1] > 0 and final[1] > 0.5 and lead[1] > 0
         differs = growth[2] < 0 or final[2] < 0.5 or lead[2] < 0
         change = f"change {percent(growth)}; at the end {percent(lead)} more than at sigma 0.2 and 2; "
-    return (
-        "share of the square abcd that is drawn to the training sample a, sigma 0.5 and 1 (95% interval over "
-        f"{shares['plane'].nunique()} planes; rule optimum 50%): {', '.join(parts)}; {change}n = 1 run: "
-        f"{word(agrees, differs)}"
-    )
+    return shares_answer(shares, change, word(agrees, differs))

@@ -20,8 +20,8 @@ from ..empirics.probes.prefixes import (
     loss_over_training,
     position_floors,
 )
-from ..empirics.probes.record import RunRecord, read_record, record_table, run_record
 from ..empirics.probes.states import draw_raster, draw_windows
+from ..empirics.probes.summary import RunSummary, read_summary, run_summary, summary_table
 from .catalogue import dissected
 from .presets import Preset
 from .shared.rasters import (
@@ -54,7 +54,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     n = min(MOST_PREFIXES, preset.n_probe)
     return {
         "raster": raster_columns(run_raster(run, preset.n_probe)),
-        "run": record_table(run_record(run)),
+        "run": summary_table(run_summary(run)),
         "losses": compact(loss_over_training(run, n, steps)),
         "floors": compact(position_floors(run)),
         "completions": compact(completions_over_training(run, n, steps)),
@@ -62,7 +62,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot(data: Data) -> Figure:
-    raster, run = read_raster_columns(data["raster"]), read_record(data["run"])
+    raster, run = read_raster_columns(data["raster"]), read_summary(data["run"])
     figure = Figure(figsize=(10.0, 13.0))
     top, middle, bottom = figure.subfigures(3, 1, height_ratios=[1.25, 0.85, 1.0], squeeze=False).ravel()
     states, windows = top.subfigures(1, 2, width_ratios=[1.8, 1], squeeze=False).ravel()
@@ -87,7 +87,7 @@ def plot(data: Data) -> Figure:
 
 
 def measured(data: Data) -> str:
-    run = read_record(data["run"])
+    run = read_summary(data["run"])
     changes = claimed_changes(read_raster_columns(data["raster"]), run)
     changes = changes[changes["window"] != "quantization"]  # a GPT's symbols are never ambiguous
     stages = changes_word(changes, windows=2)
@@ -96,7 +96,7 @@ def measured(data: Data) -> str:
     return f"{changes_text(changes)}; {len(data['raster'])} fixed random numbers; {text}; n = 1 run: {verdict}"
 
 
-def copies(completions: pd.DataFrame, run: RunRecord) -> tuple[Word, str]:
+def copies(completions: pd.DataFrame, run: RunSummary) -> tuple[Word, str]:
     """Is a training sample, half given, completed to itself above chance in the end, and more than at tau_rule?"""
     steps = phase_steps(run)
     if AT_RULE not in steps or AFTER not in steps:

@@ -20,9 +20,10 @@ from ..empirics.style import COLOURS, new_figure
 from ..theory import rule as build_rule
 from .presets import Preset
 from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
-from .shared.clock_plots import DASHES, draw_seeds, ordered_colour, step_axis
+from .shared.clock_plots import DASHES, ordered_colour, step_axis
 from .shared.clock_statistics import clock_order
 from .shared.clock_tables import curve_table, onset_table
+from .shared.curves import plot_seeds
 from .store import Data
 
 PAPER = (
@@ -62,7 +63,8 @@ def plot(data: Data) -> Figure:
             for k, spec in enumerate(specs):
                 cell = curves[(curves["rule"] == spec) & (curves["encoding"] == encoding)]
                 if len(cell):
-                    draw_seeds(ax, cell, metric, ordered_colour(k, len(specs)), DASHES[k], family_name(spec))
+                    colour = ordered_colour(k, len(specs))
+                    plot_seeds(ax, cell, "step", metric, colour, DASHES[k], family_name(spec), by="seed", least=0.5)
             if metric in ("row", "column"):
                 for n in sorted(set(runs["alphabet"])):
                     ax.axhline(

@@ -6,13 +6,7 @@ both clocks. Ours does so with the preset's smallest DiT, group size, N and lear
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from ..empirics import Run, RunConfig
-from .catalogue import learning_rates
-from .presets import Preset
-from .shared.optimizer_sweeps import learning_rate_answer, plot_sweep, sweep_tables
+from .shared.optimizer_sweeps import learning_rate_answer, sweep_exhibit
 from .store import Data
 
 PAPER = (
@@ -20,17 +14,7 @@ PAPER = (
     "tested is a best rate in between."
 )
 
-
-def configs(preset: Preset) -> list[RunConfig]:
-    return learning_rates(preset, preset.dit)
-
-
-def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return sweep_tables(runs, "lr")
-
-
-def plot(data: Data) -> Figure:
-    return plot_sweep(data, "lr")
+configs, compute, plot = sweep_exhibit("dit", "lr")
 
 
 def measured(data: Data) -> str:

@@ -7,13 +7,7 @@ preset's seeds.
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from ..empirics import Run, RunConfig
-from .catalogue import weight_decays
-from .presets import Preset
-from .shared.optimizer_sweeps import plot_sweep, sweep_tables, weight_decay_answer
+from .shared.optimizer_sweeps import sweep_exhibit, weight_decay_answer
 from .store import Data
 
 PAPER = (
@@ -21,17 +15,7 @@ PAPER = (
     "time. The caption is cut off at how; tested is a delay."
 )
 
-
-def configs(preset: Preset) -> list[RunConfig]:
-    return weight_decays(preset, preset.gpt)
-
-
-def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return sweep_tables(runs, "weight_decay")
-
-
-def plot(data: Data) -> Figure:
-    return plot_sweep(data, "weight_decay")
+configs, compute, plot = sweep_exhibit("gpt", "weight_decay")
 
 
 def measured(data: Data) -> str:

@@ -47,8 +47,8 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "Withdrawn: the former verdicts on C1 and C6 in DiT (two group sizes are one contrast; other learning rates "
         "and averaging than GPT's) and on C4 in GPT (one power law is rejected). Withdrawn too: that the rules' "
         "exponents differ in DiT (`results/gain_of_copying/report.md`), that large batches make GPT's exponent fall "
-        "short of 1 (`results/memorization_exponent/report.md`), that tau_mem follows the number of valid grids "
-        "(Figure 21), and the slope of a quadratic in Figure 24.",
+        "short of 1 (`results/memorization_exponent/report.md`), that tau_mem follows the number of valid "
+        "grids (Figure 21), and the slope of a quadratic in Figure 24.",
         "Where C4 exceeds 1, `results/network_size/report.md` asks whether the network is too small, at equal learning "
         "rates; where C3 fails, `results/grid_size/report.md`, whether our grids are too small: on 6x6 grids the rules "
         "are closer together in DiT, and in GPT as far as overlapping intervals tell. `results/controls/report.md` "

@@ -43,6 +43,8 @@ class Architecture:
     min_steps: int
     learning_rates: tuple[float, ...]
     weight_decays: tuple[float, ...]
+    dissected_n: int | None = None
+    """N of the run that is dissected; by default `reference_n`"""
     own_lr: Mapping[str, float] = field(default_factory=dict)
     """learning rates of sizes that diverge at that of `base`: less in proportion to their width (Yang et al., 2022)"""
 
@@ -126,30 +128,54 @@ def register_figure_preset(own: Preset) -> None:
 
 
 def _paper() -> Preset:
-    """The paper's scale where paper or captions state it; DiT-mini costs GPU-days at these steps."""
+    """The paper's grid and sizes, cut down to what answers its claims: runs end once they have copied in earnest.
+
+    Of the GPT 6,000 steps are enough for both clocks at N = 4096, of the DiT 100 a training sample are expected to be.
+    `queue.py` has the order in which the runs are trained.
+    """
     dit = Architecture(
-        base=RunConfig(eval_ratio=1.1, n_eval=2048),
+        base=RunConfig(
+            lr=3e-4,
+            ema_halflife=1000,
+            n_eval=1024,
+            eval_first=100,
+            eval_ratio=1.2,
+            checkpoint_ratio=1e6,
+            stop_when="copied",
+        ),
         sizes=("dit-mini", "dit-nano", "dit-micro", "dit-small"),
-        n_train=(512, 1024, 2048, 4096, 8192, 16384),
-        capacity_n_train=(512, 1024, 2048, 4096, 8192, 16384),
-        capacity_group_sizes=(2, 3, 4, 6),
+        n_train=(512, 1024, 2048, 4096),
+        capacity_n_train=(512, 1024),
+        capacity_group_sizes=(3,),
         reference_n=4096,
         frontier_group_sizes=(4, 6),
         group_size=3,
-        dissected_steps=1_000_000,
+        dissected_n=1024,
+        dissected_steps=100_000,
         sweep_group_size=6,
         sweep_n=4096,
-        steps_per_sample=0,
-        min_steps=1_000_000,
+        steps_per_sample=100,
+        min_steps=50_000,
         learning_rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
         weight_decays=(0.0, 1e-5, 1e-4, 1e-3, 1e-2),
     )
     gpt = replace(
         dit,
-        base=replace(dit.base, model="gpt-mini"),
+        base=replace(
+            dit.base,
+            model="gpt-mini",
+            batch_size=128,
+            precision="bf16",
+            ema_halflife=0.0,
+            eval_first=20,
+            eval_ratio=1.15,
+        ),
         sizes=("gpt-mini", "gpt-nano", "gpt-micro", "gpt-small"),
-        min_steps=100_000,
-        dissected_steps=100_000,
+        capacity_n_train=(512, 1024, 2048, 4096),
+        dissected_n=None,
+        dissected_steps=6000,
+        steps_per_sample=0,
+        min_steps=6000,
         weight_decays=(0.0, 1e-3, 1e-2, 1e-1, 1.0),
     )
     return Preset(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..empirics import Run, RunConfig
+from ..empirics import Run, RunConfig, load_run
 from ..empirics.runs.run import environment
+from ..empirics.sweeps.folders import run_name
 
 Data = Mapping[str, pd.DataFrame]
 """Tables by name; what `compute` of a figure returns and `plot` draws."""
@@ -61,7 +62,22 @@ def check_writable(folder: Path, fix: str) -> None:
         raise ValueError(f"{folder} cannot be written ({fault.strerror}); {fix}") from None
 
 
-def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, command: str) -> None:
+def existing_runs(configs: Iterable[RunConfig], folder: Path) -> dict[RunConfig, Run]:
+    """Those of some runs that have ended in a folder of runs, by their configs; light runs too.
+
+    A run of which a figure needs weights (`checkpoint_ratio` of 1) counts only with its weights.
+    """
+    found = {}
+    for config in dict.fromkeys(configs):
+        path = folder / run_name(config)
+        if (path / "result.json").exists():
+            run = load_run(path)
+            if config.checkpoint_ratio > 1 or "weights" not in run.left_out:
+                found[config] = run
+    return found
+
+
+def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, command: str, **facts: Any) -> None:
     """Write the tables of a figure and `provenance.json`: command, configs, versions, wall time.
 
     Args:
@@ -70,13 +86,14 @@ def write_data(folder: Path, data: Data, runs: Sequence[Run], seconds: float, co
         runs: the training runs that they come from.
         seconds: wall time of the computation beside training.
         command: that makes the tables again.
+        facts: what else is recorded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.parquet"):
         old.unlink()
     for name, table in data.items():
         table.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
-    write_provenance(folder, runs, command, seconds=round(seconds, 1))
+    write_provenance(folder, runs, command, seconds=round(seconds, 1), **facts)
 
 
 def write_provenance(folder: Path, runs: Sequence[Run], command: str, **facts: Any) -> None:

@@ -1,9 +1,14 @@
 """Everything that runs beside a model runs where the model is: checked on every machine, on a stand-in for a GPU."""
 
+from contextlib import contextmanager
+from unittest import mock
+
 import pandas as pd
 import pytest
+import stand_in_gpu as stand_in
 import torch
 from stand_in_gpu import GPU, OnGPU, stand_in_gpu
+from torch.utils._pytree import tree_leaves
 
 import twoclocks as tc
 from twoclocks.empirics.comparison.masked import compare_masked
@@ -184,3 +189,43 @@ def test_a_network_on_the_gpu_compares_like_one_on_the_cpu(gpu, spec):
         )
     for ours, expected in zip(tables[gpu], tables["cpu"], strict=True):
         pd.testing.assert_frame_equal(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [f"{name}-nano" for name in families()])
+def test_the_step_of_a_cuda_graph_has_all_it_needs_on_the_device(gpu, model):
+    """Nothing of it is on the CPU, and no value is read back: what a capture would refuse."""
+    rule = tc.rule(BINARY)
+    states = {}
+    for device in ("cpu", str(gpu)):
+        config = tc.RunConfig(
+            rule=BINARY, model=model, device=device, precision="fp32", n_train=6, batch_size=4, ema_halflife=10.0,
+            clip_norm=1.0,
+        )  # fmt: skip
+        encoding = family(model).encoding(config, rule)
+        engine = Engine(config, rule, training_set(rule, 6, 0), encoding, static=True)
+        engine.advance()
+        with reads_nothing_back():
+            for _ in range(3):
+                engine.advance()
+            for look in (float, torch.Tensor.cpu) if engine.device == GPU else ():
+                with pytest.raises(AssertionError):
+                    look(engine.loss_sum)
+        states[device] = {name: value.cpu() for name, value in engine.state().items()}
+    for name, value in states[str(gpu)].items():
+        torch.testing.assert_close(value, states["cpu"][name])
+
+
+@contextmanager
+def reads_nothing_back():
+    """Within, a tensor of the stand-in that becomes a number, or is copied to the CPU, is a fault."""
+
+    def watched(func, args, kwargs):
+        here = any(isinstance(leaf, OnGPU) for leaf in tree_leaves((args, kwargs)))
+        assert not (here and func.overloadpacket is torch.ops.aten._local_scalar_dense), "a value was read back"
+        to = kwargs.get("device")
+        assert not here or to is None or torch.device(to).type != "cpu", "a tensor was copied to the CPU"
+        return run(func, args, kwargs)
+
+    run = stand_in._run
+    with mock.patch.object(stand_in, "_run", watched):
+        yield

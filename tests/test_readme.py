@@ -94,6 +94,13 @@ def test_the_numbers_of_the_experiments_are_those_of_their_reports():
     assert checked == 7
 
 
+def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_runs():
+    fit = tc.fit_scaling(tc.read_runs_csv(RESULTS / "gpt_claims" / "runs.csv"), "tau_mem", "n_train", n_boot=0)
+    text = f"{fit.exponent:.2f} ({fit.ci[0]:.2f} to {fit.ci[1]:.2f})"
+    for page in ("docs/index.md", "CHANGELOG.md"):
+        assert text in (README.parent / page).read_text()
+
+
 def test_the_claims_by_criterion_are_those_of_the_judged_curves():
     text = README.read_text().partition("does the verdict depend on the criterion?")[2].partition("Withdrawn:")[0]
     rows = dict(re.findall(r"^\| (C\d) \|(.*)\|$", text, flags=re.M))

@@ -10,17 +10,21 @@ from typing import Any
 import griffe
 
 ROOT = "twoclocks"
+SPACES = ("compare", "probes", "statistics", "theory", "empirics")
 
 
 class MarkdownDocstrings(griffe.Extension):
     """Rewrites every docstring of the package once it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        public = {
-            name: member
-            for name, member in pkg.members.items()
-            if member.is_alias and member.target_path.startswith(f"{ROOT}.")
-        }
+        homes: dict[str, str] = {}
+        public = {name: member for name, member in pkg.members.items() if _is_public(member)}
+
+        for space in SPACES:  # names that the root leaves to a namespace
+            for name, member in pkg[space].members.items():
+                if name not in public and _is_public(member):
+                    public[name] = member
+                    homes[name] = f"{ROOT}.{space}"
 
         def link(name: str) -> str | None:
             """The target of a name in backticks; None when it has no entry in the reference."""
@@ -32,11 +36,16 @@ class MarkdownDocstrings(griffe.Extension):
                 found = found.members.get(part)
                 if found is None or not found.has_docstring:
                     return None
-            return f"{ROOT}.{name}"
+            return f"{homes.get(first, ROOT)}.{name}"
 
         for item in _walk(pkg):
             if item.docstring is not None:
                 item.docstring.value = to_markdown(item.docstring.value, link)
+
+
+def _is_public(member: Any) -> bool:
+    """Whether a member of a package is a name of ours that its stub exports, and no module."""
+    return bool(member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module)
 
 
 def to_markdown(text: str, link: Any = lambda name: None) -> str:

@@ -61,8 +61,9 @@ def plot_ladder(ladder: pd.DataFrame, run: Run, path: str | Path) -> None:
 
 
 def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
-    """What a ladder says, for the terminal: each rung's loss, how far the network is at each checkpoint, and when it
-    was half way.
+    """What a ladder says, in lines of at most 80 characters.
+
+    Each rung's loss, how far the network has come at each checkpoint, and when it was half way.
 
     Args:
         ladder: from `ladder_over_training`.
@@ -85,7 +86,7 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
     for _, row in overall(ladder, "train").iterrows():
         climb.append([f"{row['step']:.0f}", *(_number(row[f"reached_{R}"]) for R in names)])
     parts += [
-        "Share of the way from the cube's optimum that the network has come, train samples",
+        "Share of the way from the cube's optimum to each, train samples",
         plain_table(["step", *(reference_title(R) for R in names)], climb),
     ]
     if f"explained_{names[0]}" in ladder:
@@ -93,7 +94,7 @@ def ladder_text(ladder: pd.DataFrame, run: Run) -> str:
             [f"{row['step']:.0f}", *(_number(row[f"explained_{R}"]) for R in ("cube", *names))]
             for _, row in overall(ladder, "train").iterrows()
         ]
-        title = "Share of the learned score that each rung explains, mean over sigma, train samples"
+        title = "Share of the learned score that a rung explains, mean over sigma, train samples"
         parts += [title, plain_table(["step", *(reference_title(R) for R in ("cube", *names))], shares)]
     reached = ", ".join(f"{reference_title(R)} {_step(step)}" for R, step in half_way(ladder).items())
     return "\n\n".join([*parts, f"Half way by step: {reached}"])

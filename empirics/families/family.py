@@ -86,7 +86,8 @@ class Batches:
         rule: Rule | None = None,
     ) -> None:  # fmt: skip
         self.family, self.config, self.encoding, self.device = family, config, encoding, device
-        self.data = self._encoded(train)
+        self._source = self._encoded(train)
+        self.data = self._source.to(device)
         self.population = rule if config.online else None
         self._block = -1
         self._drawn: Sequence[Any] = []
@@ -95,16 +96,21 @@ class Batches:
         """The batch of a step, counted from 0."""
         if step // BLOCK != self._block:
             self._block = step // BLOCK
-            data = self.data if self.population is None else self._encoded(self._fresh(self.population))
+            data = self.data if self.population is None else self._fresh(self.population, self._block).to(self.device)
             self._drawn = self.family.batches(self.config, data, self.encoding, self._block)
         return self._drawn[step % BLOCK]
 
-    def _fresh(self, population: Rule) -> Tensor:
-        stream = random_stream(self.config.seed, "fresh samples", self._block)
-        return population.sample(BLOCK * self.config.batch_size, stream)
+    def of_block(self, block: int) -> Sequence[Any]:
+        """The batches of the steps of a block, on the CPU."""
+        data = self._source if self.population is None else self._fresh(self.population, block)
+        return self.family.batches(self.config, data, self.encoding, block)
+
+    def _fresh(self, population: Rule, block: int) -> Tensor:
+        stream = random_stream(self.config.seed, "fresh samples", block)
+        return self._encoded(population.sample(BLOCK * self.config.batch_size, stream))
 
     def _encoded(self, symbols: Tensor) -> Tensor:
-        return (self.encoding.encode(symbols) if self.encoding else symbols).to(self.device)
+        return self.encoding.encode(symbols) if self.encoding else symbols
 
 
 def training_rows(config: RunConfig, n_train: int, block: int) -> Tensor:

@@ -20,7 +20,7 @@ from .basins import KIND_STYLES, OPTIMUM_STYLES, anchor_counts, basins_figure, r
 from .claim_parts import bootstrap_weights, compared_text, onset_of_draws, same_time, together
 from .phases import LEARNED, affordable, by_denoiser, mark_clocks, outer_legend, run_title
 from .probe import Probe, Tables
-from .record import RULE_HALF, RunRecord, run_record
+from .summary import RULE_HALF, RunSummary, run_summary
 
 TEST = (
     "smallest ratio of returns, train over novel valid, from tau_mem on (bootstrap over anchors; p: t-test); over "
@@ -64,7 +64,7 @@ def claim_basins(table: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int =
 
     Args:
         table: from `run_basins`, with the cube and the rule optimum.
-        onsets: the run's clocks, ``run.onsets``; with those of `RunRecord` the note compares with half accuracy too.
+        onsets: the run's clocks, ``run.onsets``; with those of `RunSummary` the note compares with half accuracy too.
         n_boot: bootstrap draws of anchors.
         seed: of the bootstrap.
 
@@ -130,14 +130,14 @@ def expansion_onset(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> O
 def basin_ratio_figure(table: pd.DataFrame, run: Run) -> Figure:
     """`draw_basin_ratio` of a table from `run_basins`."""
     figure, (axes,) = new_figure(1, 2, 9.0, 3.9)
-    title = draw_basin_ratio(axes, table, run_record(run))
+    title = draw_basin_ratio(axes, table, run_summary(run))
     outer_legend(figure, axes[:1], ncols=5)
     axes[0].set_title(" ", pad=15)  # room for the names of the clocks
     figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
     return figure
 
 
-def draw_basin_ratio(axes: Sequence[Axes], table: pd.DataFrame, run: RunRecord) -> str:
+def draw_basin_ratio(axes: Sequence[Axes], table: pd.DataFrame, run: RunSummary) -> str:
     """Claim C7 in two panels: returns to the anchor pooled over sigmas, and their ratio, over training.
 
     Args:

@@ -14,8 +14,8 @@ from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..statistics.resampling import percentile_interval
 from .claim_parts import bootstrap_weights, compared_text, interval_verdict, onset_of_draws, same_time, together
 from .phases import LEARNED
-from .record import RULE_HALF
 from .spectra import GAP_SIGNIFICANCE, gap_onsets, gap_table
+from .summary import RULE_HALF
 
 TEST = (
     "sigma at which the gap first reaches a tenth of its largest value; over tau_rule, the step at which the cube gap "
@@ -142,7 +142,7 @@ def claim_gap(gaps: pd.DataFrame, onsets: Mapping[str, Onset], n_boot: int = 200
     Args:
         gaps: from `sample_gaps` of `run_errors`, with the rule optimum; with the training-cells optimum the note tells
             where the gap opens beyond what cell frequencies explain.
-        onsets: the run's clocks, ``run.onsets``; with those of `RunRecord` the note compares with half accuracy too.
+        onsets: the run's clocks, ``run.onsets``; with those of `RunSummary` the note compares with half accuracy too.
         n_boot: bootstrap draws of samples.
         seed: of the bootstrap.
 

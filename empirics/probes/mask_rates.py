@@ -22,7 +22,7 @@ from ..runs.run import Run
 from ..style import COLOURS, new_figure
 from .phases import AFTER, PHASE_STYLES, kept_steps, mark_clocks, outer_legend, phase_steps, run_title
 from .probe import Probe
-from .record import RunRecord
+from .summary import RunSummary
 
 MaskedModel = Callable[[Tensor], Tensor]
 
@@ -119,7 +119,7 @@ def rate_floors(run: Run, n_samples: int = 512) -> pd.DataFrame:
     return table
 
 
-def mask_rates_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def mask_rates_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """Loss by mask rate in each phase, a column a split; below, over training at three rates, with the clocks.
 
     Args:
@@ -146,7 +146,7 @@ def mask_rates_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunR
     return figure
 
 
-def mask_gap_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def mask_gap_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """Held-out less train loss, over training and mask rate; a dot where it exceeds twice its standard error.
 
     Args: as `mask_rates_figure`.
@@ -205,7 +205,7 @@ def _losses(model: MaskedModel, grids: Sequence[MaskedGrids]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _draw_phases(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord, split: str) -> None:
+def _draw_phases(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary, split: str) -> None:
     for phase, step in phase_steps(run).items():
         here = rows[rows["step"] == step]
         if len(here):

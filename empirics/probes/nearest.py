@@ -17,7 +17,7 @@ from ..runs.run import Run
 from ..style import COLOURS, new_figure
 from .phases import mark_clocks, outer_legend, run_title
 from .probe import Probe
-from .record import RunRecord
+from .summary import RunSummary
 
 Array = np.ndarray
 
@@ -129,7 +129,7 @@ def hamming_references(run: Run, n_samples: int = 4096, seed: int = 0) -> pd.Dat
     return pd.DataFrame([{"of": name, **_mean(values)} for name, values in rows.items() if len(values)])
 
 
-def hamming_figure(table: pd.DataFrame, references: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def hamming_figure(table: pd.DataFrame, references: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """Distance to the nearest training sample over training, with its references.
 
     Means of fewer than 10 generations are left out.
@@ -137,7 +137,7 @@ def hamming_figure(table: pd.DataFrame, references: pd.DataFrame, run: Run | Run
     Args:
         table: from `hamming_over_training`.
         references: from `hamming_references`.
-        run: gives clocks and scale; the run or its record.
+        run: gives clocks and scale; the run or its summary.
     """
     figure, [[ax]] = new_figure(1, 1, 5.2, 3.8)
     for name, rows in table[table["n"] >= FEW].groupby("of", sort=False):

@@ -21,7 +21,7 @@ from ..placement import place_denoiser
 from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS
-from .record import RunRecord, run_record
+from .summary import RunSummary, run_summary
 
 LEARNED = "learned"
 Optimum = Literal["cube optimum", "rule optimum", "training-set optimum", "training-cells optimum"]
@@ -45,7 +45,7 @@ _CLOCK_LABELS = {"tau_rule": ("rule", r"$\tau_{rule}$"), "tau_mem": ("memorizati
 _CLOSE = 3.0  # clocks within this factor of each other have labels that overlap in a narrow panel
 
 
-def phase_steps(run: Run | RunRecord) -> dict[str, int]:
+def phase_steps(run: Run | RunSummary) -> dict[str, int]:
     """The kept step that stands for each phase of an ended run, in order of training; a phase never reached is absent.
 
     Before tau_rule: the last one known to precede it. At tau_rule: the first at or after it. In the window: the one
@@ -54,7 +54,7 @@ def phase_steps(run: Run | RunRecord) -> dict[str, int]:
     Raises:
         ValueError: the run has not ended, or keeps no weights.
     """
-    steps, onsets = kept_steps(run), run_record(run).onsets
+    steps, onsets = kept_steps(run), run_summary(run).onsets
     rule, mem = onsets["tau_rule"], onsets["tau_mem"]
     phases = {}
     if before := [s for s in steps if s <= rule.lower]:
@@ -105,7 +105,7 @@ def affordable(run: Run, *wanted: Optimum) -> tuple[Optimum, ...]:
     return tuple(optimum for optimum in wanted if not (costly and optimum == "rule optimum"))
 
 
-def kept_steps(run: Run | RunRecord) -> list[int]:
+def kept_steps(run: Run | RunSummary) -> list[int]:
     """The steps whose weights a run keeps; ValueError if there are none."""
     if not (steps := run.checkpoint_steps):
         raise ValueError(f"{run.path if isinstance(run, Run) else run_title(run)} keeps no weights to probe")
@@ -159,13 +159,13 @@ def by_denoiser(table: pd.DataFrame) -> list[tuple[str, int | None, pd.DataFrame
     return parts
 
 
-def run_title(run: Run | RunRecord) -> str:
+def run_title(run: Run | RunSummary) -> str:
     """What a figure must say of the run's scale."""
-    about = run if isinstance(run, RunRecord) else run.config
+    about = run if isinstance(run, RunSummary) else run.config
     return f"{about.model}, {about.rule}, N = {about.n_train}, seed {about.seed}"
 
 
-def mark_clocks(ax: Axes, run: Run | RunRecord, labels: bool = True) -> None:
+def mark_clocks(ax: Axes, run: Run | RunSummary, labels: bool = True) -> None:
     """Both clocks of a run as vertical lines on an axis of training steps, with labels above it (title pad 15)."""
     known = {name: onset.upper for name, onset in run.onsets.items() if name in _CLOCK_LABELS and not onset.censored}
     close = len(known) == 2 and max(known.values()) < _CLOSE * min(known.values())

@@ -14,7 +14,7 @@ from ..style import new_figure
 from .phases import affordable, by_denoiser, phase_steps, run_title
 from .planes import CORNERS, mean_planes, run_planes, training_share
 from .probe import Probe, Tables
-from .record import RunRecord, run_record
+from .summary import RunSummary, run_summary
 
 Quantity = Literal["score", "displacement"]
 _MARKERS = {"a": "o", "b": "s", "c": "X", "d": "X"}
@@ -35,7 +35,7 @@ def planes_figure(table: pd.DataFrame, run: Run, quantity: Quantity = "displacem
         quantity: column of the table to draw.
     """
     means = mean_planes(table)
-    names = row_names(means, run_record(run))
+    names = row_names(means, run_summary(run))
     sigmas = sorted(set(means["sigma"]))
     figure, axes = new_figure(len(names), len(sigmas), 1.6 * len(sigmas) + 1.0, 1.62 * len(names) + 1.2,
                               sharex=True, sharey=True)  # fmt: skip
@@ -50,7 +50,7 @@ def planes_figure(table: pd.DataFrame, run: Run, quantity: Quantity = "displacem
     return figure
 
 
-def row_names(means: pd.DataFrame, run: RunRecord, phases: Mapping[str, int] | None = None) -> list[str]:
+def row_names(means: pd.DataFrame, run: RunSummary, phases: Mapping[str, int] | None = None) -> list[str]:
     """A name for each denoiser of a table, in its order: the phase and step, or the optimum.
 
     Args:

@@ -31,7 +31,7 @@ from .phases import (
     run_title,
 )
 from .probe import Probe
-from .record import RunRecord
+from .summary import RunSummary
 
 Outcome = Literal["same", "any"]
 """A completion is the sample that the prefix was taken from, or any training sample."""
@@ -184,13 +184,13 @@ def token_log_probs(model: TokenModel, x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """Loss by cell in each phase, and over training where the rule settles a cell and where not; a column a split.
 
     Args:
         table: from `loss_over_training`.
         floors: from `position_floors`.
-        run: gives phases, clocks and scale; the run or its record.
+        run: gives phases, clocks and scale; the run or its summary.
     """
     splits = list(dict.fromkeys(table["split"]))
     figure, axes = new_figure(2, len(splits), 3.1 * len(splits), 5.4, sharey="col")
@@ -205,7 +205,9 @@ def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRe
     return figure
 
 
-def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunRecord) -> None:
+def draw_position_losses(
+    axes: Sequence[Axes], table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary
+) -> None:
     """Loss by cell in each phase that the table holds, with the exact floors; one of the axes a split.
 
     Args: as `positions_figure`.
@@ -223,12 +225,12 @@ def draw_position_losses(axes: Sequence[Axes], table: pd.DataFrame, floors: pd.D
     axes[0].set_ylabel("nats a cell")
 
 
-def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """The probability of completing a prefix to a training sample, by its length, in each phase; a column a split.
 
     Args:
         table: from `completions_over_training`.
-        run: gives phases and scale; the run or its record.
+        run: gives phases and scale; the run or its summary.
     """
     splits = list(dict.fromkeys(table["split"]))
     figure, axes = new_figure(2, len(splits), 3.6 * len(splits), 5.6, sharex=True, sharey=True)
@@ -238,13 +240,13 @@ def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
     return figure
 
 
-def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: Run | RunRecord) -> None:
+def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: Run | RunSummary) -> None:
     """Completions to the sample itself, and below to any training sample, by prefix length.
 
     Args:
         axes: two rows, a column a split of the table, with shared x and y.
         table: from `completions_over_training`.
-        run: gives phases; the run or its record.
+        run: gives phases; the run or its summary.
     """
     outcomes: tuple[tuple[Outcome, str], ...] = (("same", "that sample"), ("any", "a training sample"))
     for row, (outcome, what) in zip(axes, outcomes, strict=True):
@@ -257,7 +259,7 @@ def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: R
     axes[0][0].set_ylim(-0.03, 1.03)
 
 
-def _draw_outcome(ax: Axes, table: pd.DataFrame, run: Run | RunRecord, outcome: Outcome) -> None:
+def _draw_outcome(ax: Axes, table: pd.DataFrame, run: Run | RunSummary, outcome: Outcome) -> None:
     """One outcome on one split, in each phase and for both exact optima (95%)."""
     lines: list[tuple[str, int | None, str, dict[str, Any]]] = [
         (LEARNED, step, f"{phase}: step {step}", _look(phase)) for phase, step in phase_steps(run).items()

@@ -34,7 +34,7 @@ from .phases import (
     sigma_colour,
 )
 from .probe import Probe, Tables
-from .record import RunRecord, run_record
+from .summary import RunSummary, run_summary
 
 SIGMAS = (0.25, 0.5, 1.0, 1.5)
 ENDS = ("invalid neighbour", "valid novel neighbour", "nearest training sample")
@@ -201,13 +201,13 @@ def segments_figure(profiles: pd.DataFrame, run: Run, sigma: float = 1.0) -> Fig
     if table.empty:
         raise ValueError(f"the table has no sigma {sigma:g}; it has {sorted(set(profiles['sigma']))}")
     figure, axes = new_figure(3, len(ENDS), 9.6, 7.0, sharex=True, sharey="row")
-    title = draw_segments(axes, mean_profiles(table), run_record(run))
+    title = draw_segments(axes, mean_profiles(table), run_summary(run))
     outer_legend(figure, axes[0][:1])
     figure.suptitle(f"{run_title(run)}; {title}", fontsize=9)
     return figure
 
 
-def draw_segments(axes: Sequence[Sequence[Axes]], means: pd.DataFrame, run: RunRecord) -> str:
+def draw_segments(axes: Sequence[Sequence[Axes]], means: pd.DataFrame, run: RunSummary) -> str:
     """Exact-bit match, Hamming distance and L2 distance along the three segments, by phase (Fig. 16).
 
     Args:

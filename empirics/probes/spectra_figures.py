@@ -17,8 +17,8 @@ from ..style import COLOURS, cell_edges, new_figure
 from .gap_claim import BAND, GapOpening, claim_gap, gap_opening, opening_text
 from .phases import LEARNED, affordable, mark_clocks, outer_legend, phase_steps, run_title, sigma_colour
 from .probe import Probe, Tables
-from .record import RunRecord, run_record
 from .spectra import gap_onsets, gap_table, noise_bands, run_errors, sample_gaps, spectra_table
+from .summary import RunSummary, run_summary
 
 _SPLIT_COLOURS = {"train": COLOURS["memorization"], "held-out": COLOURS["novel"], "cube": COLOURS["cube"]}
 _SPLIT_MARKERS = {"train": "o", "held-out": "s", "cube": "^"}
@@ -34,12 +34,12 @@ _STATE_STYLES = {
 
 def run_spectra_figure(table: pd.DataFrame, run: Run) -> Figure:
     """`spectra_figure` of a table from `run_spectra`."""
-    return spectra_figure(table, run_record(run))
+    return spectra_figure(table, run_summary(run))
 
 
 def run_bands_figure(table: pd.DataFrame, run: Run) -> Figure:
     """`noise_band_figure` of a table from `run_spectra`."""
-    return noise_band_figure(noise_bands(table), run.state_counts, run_record(run))
+    return noise_band_figure(noise_bands(table), run.state_counts, run_summary(run))
 
 
 def run_gap_figure(gaps: pd.DataFrame, run: Run) -> Figure:
@@ -48,7 +48,7 @@ def run_gap_figure(gaps: pd.DataFrame, run: Run) -> Figure:
     `condensation_sigma` is drawn where the table has the rule optimum; without it, exact posteriors are too costly.
     """
     scale = condensation(run) if "rule optimum" in set(gaps["denoiser"]) else None
-    return gap_figure(gaps, run_record(run), scale)
+    return gap_figure(gaps, run_summary(run), scale)
 
 
 def condensation(run: Run) -> float | None:
@@ -59,7 +59,7 @@ def condensation(run: Run) -> float | None:
         return None
 
 
-def spectra_figure(table: pd.DataFrame, run: RunRecord, phases: Mapping[str, int] | None = None) -> Figure:
+def spectra_figure(table: pd.DataFrame, run: RunSummary, phases: Mapping[str, int] | None = None) -> Figure:
     """Loss against sigma by split at each phase that the run reached, with the exact optima; inside `figure_style`.
 
     Args:
@@ -89,7 +89,7 @@ def spectra_figure(table: pd.DataFrame, run: RunRecord, phases: Mapping[str, int
     return figure
 
 
-def noise_band_figure(bands: pd.DataFrame, counts: pd.DataFrame, run: RunRecord) -> Figure:
+def noise_band_figure(bands: pd.DataFrame, counts: pd.DataFrame, run: RunSummary) -> Figure:
     """Loss over training in noise bands by split, with the exact optima, both clocks, and states above.
 
     Args:
@@ -124,7 +124,7 @@ def noise_band_figure(bands: pd.DataFrame, counts: pd.DataFrame, run: RunRecord)
     return figure
 
 
-def gap_figure(gaps: pd.DataFrame, run: RunRecord, scale: float | None = None) -> Figure:
+def gap_figure(gaps: pd.DataFrame, run: RunSummary, scale: float | None = None) -> Figure:
     """The held-out less train loss over step and sigma with its onsets, over training at fixed sigma, and its spectrum.
 
     Args:

@@ -25,7 +25,7 @@ from ..state_counts import STATES
 from ..style import COLOURS, cell_edges
 from .phases import kept_steps, run_title
 from .probe import Probe
-from .record import RunRecord
+from .summary import RunSummary
 
 GridSampler = Callable[[int, torch.Generator], Generations]
 """Generates n grids; all randomness comes from the generator."""
@@ -175,7 +175,7 @@ def read_raster(table: pd.DataFrame) -> StateRaster:
     return StateRaster(codes.reshape(-1, len(steps)), steps)
 
 
-def raster_figure(raster: StateRaster, run: Run | RunRecord) -> Figure:
+def raster_figure(raster: StateRaster, run: Run | RunSummary) -> Figure:
     """The raster with the counts above and the transitions beside.
 
     Samples are sorted by the step at which they are first memorized, then first novel, then first unambiguous.
@@ -188,7 +188,7 @@ def raster_figure(raster: StateRaster, run: Run | RunRecord) -> Figure:
     return figure
 
 
-def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunRecord) -> None:
+def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunSummary) -> None:
     """The raster, sorted as in `raster_figure`, below stacked counts of its states, with clocks, scale and key."""
     counts, samples = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.4]).tolist()
     _draw_counts(counts, raster)
@@ -201,7 +201,7 @@ def draw_raster(figure: SubFigure, raster: StateRaster, run: Run | RunRecord) ->
     figure.legend(handles=patches, loc="outside lower center", ncols=len(present))
 
 
-def draw_windows(figure: SubFigure, raster: StateRaster, run: Run | RunRecord, across: bool) -> None:
+def draw_windows(figure: SubFigure, raster: StateRaster, run: Run | RunSummary, across: bool) -> None:
     """The matrix of transition counts of each of `transition_windows`: shades are shares of a row.
 
     Args:
@@ -236,7 +236,7 @@ def _present(raster: StateRaster) -> list[int]:
     return [k for k in range(len(STATES)) if (raster.states == k).any()]
 
 
-def _mark_clocks(ax: Axes, run: Run | RunRecord, labels: bool) -> None:
+def _mark_clocks(ax: Axes, run: Run | RunSummary, labels: bool) -> None:
     """As `mark_clocks`, in black: the states fill the axes with their colours."""
     for name, symbol, style in (("tau_rule", r"$\tau_{rule}$", "-"), ("tau_mem", r"$\tau_{mem}$", "--")):
         onset = run.onsets[name]

@@ -25,7 +25,7 @@ from ..style import COLOURS, new_figure
 from .mask_rates import check_masked, probe_stream
 from .phases import AFTER, LEARNED, PHASE_STYLES, kept_steps, outer_legend, phase_steps, run_title
 from .probe import Probe
-from .record import RunRecord
+from .summary import RunSummary
 
 RATES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _OUTCOMES = {"same": "that sample", "any": "a training sample", "valid": "a valid grid"}
@@ -127,7 +127,7 @@ def completions_over_training(run: Run, n_samples: int = 256, steps: Sequence[in
     return pd.concat(tables, ignore_index=True)
 
 
-def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
+def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
     """Shares of completions by mask rate in each phase: to the sample itself, any training sample, a valid grid.
 
     Args:
@@ -150,7 +150,7 @@ def completions_figure(table: pd.DataFrame, run: Run | RunRecord) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, table: pd.DataFrame, run: Run | RunRecord, outcome: str) -> None:
+def _draw(ax: Axes, table: pd.DataFrame, run: Run | RunSummary, outcome: str) -> None:
     lines: list[tuple[pd.DataFrame, str, dict[str, Any]]] = []
     for phase, step in phase_steps(run).items():
         colour, style = PHASE_STYLES[phase]

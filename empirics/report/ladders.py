@@ -35,7 +35,7 @@ def ladders(found: RunsFolder, table: Table) -> str:
         found: the runs.
         table: (header, rows of HTML, columns of numbers, columns to sort by) -> an HTML table.
     """
-    rows = []
+    rows: list[list[str]] = []
     starts = found.runs["evaluations"].to_numpy().cumsum() - found.runs["evaluations"].to_numpy()
     measured = (found.runs["status"] != UNFINISHED) & (found.runs["evaluations"] > 0)
     ended = found.runs[measured].assign(start=starts[measured])
@@ -68,12 +68,11 @@ def ladders(found: RunsFolder, table: Table) -> str:
 def _losses(run: pd.Series) -> dict[str, float] | None:
     """The training loss of each rung; None where it cannot be found in seconds, or the run cannot be understood."""
     try:
-        config = RunConfig(
-            **{
-                name: None if optional and pd.isna(run[name]) else kind(run[name])
-                for name, (kind, optional) in config_kinds().items()
-            }
-        )
+        values = {
+            name: None if optional and pd.isna(run[name]) else kind(run[name])
+            for name, (kind, optional) in config_kinds().items()
+        }
+        config = RunConfig.from_dict(values)
         rule = build_rule(config.rule)
         gaussian = family(config.model).channel == "gaussian"
         if rule.cost > SLOW or config.online or config.n_train > LARGEST or (gaussian and rule.support_size > FEW):

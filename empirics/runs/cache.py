@@ -6,13 +6,13 @@ import contextlib
 import io
 import os
 import stat
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..versions import own_version
 from .files import temporaries, write_atomically
 from .foreign_files import read_regular
 
@@ -84,7 +84,7 @@ def write_cache(folder: Path, table: pa.Table) -> None:
 
 def _stamp() -> bytes:
     """A cache of another version is of no use: it may lack onsets, or define them otherwise."""
-    return f"{_FORMAT} {version('twoclocks')}".encode()
+    return f"{_FORMAT} {own_version()}".encode()
 
 
 def _is_plain_folder(path: Path) -> bool:

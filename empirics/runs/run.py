@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization, rule
 from ..config import RunConfig
-from ..data import hash_rows
+from ..data import hash_rows, training_set
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
 from ..null_again import null_again
@@ -27,6 +26,7 @@ from ..onsets import Onset, clock_onsets, find_onsets
 from ..placement import place_network
 from ..references import References, references_of
 from ..state_counts import state_counts
+from ..versions import own_version
 from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
 from .evaluations import Evaluations, evaluation_line
 from .files import (
@@ -44,6 +44,8 @@ from .foreign_files import DamagedFile, own_folder, printable, read_json_object,
 from .lock import LOCK
 from .reading import FORMAT, RunRecord, read_record, result_digest
 
+LEFT_OUT = "left_out.json"
+"""In the folder of a light run: which of "samples", "weights" and "training_set" were left out (see `light.py`)."""
 _HARDWARE = ("device", "precision")
 _PARTS = ("checkpoints", "samples")
 _ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
@@ -217,13 +219,26 @@ class Run:
         return state_counts(self.metrics, self.config.n_eval)
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """What a light run came without; empty for any other run."""
+        path = self.path / LEFT_OUT
+        if not os.path.lexists(path):
+            return frozenset()
+        names = read_json_object(path, 2**20)[0].get("left_out")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DamagedFile(f"{printable(path)} must list what was left out")
+        return frozenset(names)
+
+    @property
     def train_set(self) -> Tensor:
-        """The training symbols, int64 (N, D).
+        """The training symbols, int64 (N, D); of a light run, drawn again from rule, N and seed.
 
         Raises:
             DamagedFile: they are not N different valid grids of the rule, or not those that the run ended with.
         """
         path, known = self.path / "training_set.npz", self.rule
+        if "training_set" in self.left_out:
+            return training_set(known, self.config.n_train, self.config.seed)
         x = torch.from_numpy(read_symbols(path, self.config.n_train, known.dim, known.alphabet)[0])
         stated = self.result.get("digests", {}).get("training_set")
         if stated is not None and stated != self._training_set_digest():
@@ -272,10 +287,12 @@ class Run:
             whole: read the weights to the end, and miss none that this run must have kept. Else as `check_weights`;
                 weights that someone has deleted to save space are not missed then.
         """
-        record = self.read()
+        record, left_out = self.read(), self.left_out
         kept, found = 0, self.checkpoint_steps
+        whole = whole and "weights" not in left_out
         for step in record.evaluations.steps:
-            self._read_samples(step, record.evaluations)
+            if "samples" not in left_out or os.path.lexists(self._samples_path(step)):
+                self._read_samples(step, record.evaluations)
             if whole and record.evaluations.bound and step >= self.config.checkpoint_ratio * kept:
                 kept = step
                 found.append(step)
@@ -454,12 +471,13 @@ def onset_as_json(onset: Onset) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """Versions that a result may depend on."""
     return {
-        "twoclocks": version("twoclocks"),
+        "twoclocks": own_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 

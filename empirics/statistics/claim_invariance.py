@@ -102,7 +102,7 @@ def claim_rule_invariance(df: pd.DataFrame, factor: float = 1.5) -> ClaimVerdict
     p_equal = max(place.p_equal(bound) for place in places)
     n_tests = len(places) * len(mean.difference)
     p_differ = min(min(place.p_differ(bound) for place in places) * n_tests, 1.0)
-    widest = int(np.argmax(np.abs(mean.difference)))
+    widest = _widest(mean)
     size, reach = abs(mean.difference[widest]), mean.reach(0.9) * mean.error[widest]
     ci = (float(np.exp(size - reach)), float(np.exp(size + reach)))
     verdict: Verdict = "supported" if p_equal < LEVEL else "not supported" if p_differ < LEVEL else "undecided"
@@ -136,7 +136,12 @@ def _contrasts(regression: CensoredRegression, n_rules: int, effects: Array) -> 
     return _Contrasts(difference, np.sqrt(np.diag(correlated)), correlated, regression.degrees_of_freedom)
 
 
+def _widest(place: _Contrasts) -> int:
+    """The pair of rules farthest apart, the first of those that agree to three digits, as rules with one onset do."""
+    return int(np.argmax(np.abs(place.difference).round(3)))
+
+
 def _range_text(place: _Contrasts, rules: list[str]) -> str:
-    widest = int(np.argmax(np.abs(place.difference)))
+    widest = _widest(place)
     first, second = np.triu_indices(len(rules), 1)
     return f"{np.exp(abs(place.difference[widest])):.3g} ({rules[first[widest]]}, {rules[second[widest]]})"

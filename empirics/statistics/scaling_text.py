@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..text_tables import plain_table
+from ..versions import own_version
 
 if TYPE_CHECKING:
     from .scaling import ScalingFit
@@ -108,7 +108,7 @@ def scaling_summary(fit: ScalingFit) -> str:
         *(str(test) for test in fit.tests.values()),
         f"assumptions rejected at 5%: {'; '.join(failures)}" if failures else "no assumption is rejected at 5%",
         *(_advice(fit)),
-        f"twoclocks {_version()}; how to cite: CITATION.cff of the package, and the paper whose claims it tests",
+        f"twoclocks {own_version()}; how to cite: CITATION.cff of the package, and the paper whose claims it tests",
     ]
     return "\n".join(lines)
 
@@ -142,13 +142,6 @@ def _advice(fit: ScalingFit) -> list[str]:
 def rejected(test: ScalingTest | None) -> bool:
     """Whether a test decides against its hypothesis at 5%."""
     return test is not None and test.p_value is not None and test.p_value < 0.05
-
-
-def _version() -> str:
-    try:
-        return version("twoclocks")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "of an unknown version"
 
 
 def _of(value: Any, key: Hashable) -> Any:

@@ -19,10 +19,15 @@ from ..data import random_stream, training_set
 from ..engine import Engine
 from ..evaluation import Evaluator
 from ..families import family
-from ..hardware import resolve
+from ..hardware import has_native_bf16, resolve
 from .folders import rule_size
 
 Clock = Callable[[], float]
+_THIN = 16  # how much smaller a batch is timed where bf16 is emulated
+
+GPU_RATE = 1.2e14
+"""Operations a second, as `expected_cost` counts them, that training is meant to reach on an H100: 800 steps of
+DiT-mini with a batch of 256 grids 6x6. An aim, until `tests/gpu/speed.py` has been run on one."""
 
 
 def expected_cost(config: RunConfig, step: int | None = None) -> float:
@@ -74,13 +79,16 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
         started = clock()
         built = rule(config.rule)
         train_set = training_set(built, config.n_train, config.seed)
-        engine = Engine(replace(config, compile=False), built, train_set, family(config.model).encoding(config, built))
+        emulated = config.precision == "bf16" and not has_native_bf16(config.device)  # a whole step may take a minute
+        batch = max(1, config.batch_size // _THIN) if emulated else config.batch_size
+        plain = replace(config, compile=False, batch_size=batch)
+        engine = Engine(plain, built, train_set, family(config.model).encoding(config, built))
         evaluator = Evaluator(built, train_set)
         setup = clock() - started
         engine.advance()
         engine.advance()
-        step = _repeat(engine.advance, clock, seconds, most=64)
-        few, many = 16, min(128, max(32, config.n_eval))
+        step = _repeat(engine.advance, clock, seconds, most=64) * config.batch_size / batch
+        few, many = 16, 32 if emulated else min(128, max(32, config.n_eval))
         short, long = (_time_evaluation(config, engine, evaluator, n, clock) for n in (few, many))
         growth = max(0.0, long - short) / (many - few)
         passes = family(config.model).passes

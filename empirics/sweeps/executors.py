@@ -42,6 +42,8 @@ def open_executor(
     scheduler: str | None = None,
     out: str | Path = ".",
     threads: int = 1,
+    per_device: int | None = None,
+    gpus_per_task: int = 0,
 ) -> Iterator[Executor]:
     """An executor for `sweep`, closed at the end; on an error or Ctrl-C it also ends the calls under way.
 
@@ -52,6 +54,9 @@ def open_executor(
         scheduler: address of the dask scheduler, such as tcp://10.0.0.1:8786.
         out: folder of the sweep; Slurm jobs keep their files in its .slurm.
         threads: CPU threads of each run.
+        per_device: runs at a time on each GPU of this machine, or of a Slurm job: they are trained in one process, each
+            on a stream of its own (`SideBySide`). Without a GPU, processes as usual.
+        gpus_per_task: GPUs of each Slurm job.
 
     Raises:
         ValueError: an unknown kind, an option that does not fit it, a missing package, or a silent scheduler.
@@ -61,6 +66,12 @@ def open_executor(
         raise ValueError(f"an executor is one of {', '.join(get_args(ExecutorName))}, got {kind!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
+    if per_device is not None and per_device < 1:
+        raise ValueError(f"per_device must be 1 or more, got {per_device}")
+    if gpus_per_task < 0 or (gpus_per_task and kind != "slurm"):
+        raise ValueError("--gpus-per-task N asks Slurm for N GPUs a job; it needs --executor slurm, and N of 1 or more")
+    if per_device is not None and kind == "dask":
+        raise ValueError("a dask scheduler has its own workers; leave --per-device out")
     if (scheduler is not None) != (kind == "dask"):
         raise ValueError("--executor dask needs --scheduler ADDRESS, and no other executor takes one")
     if kind == "dask":
@@ -71,11 +82,24 @@ def open_executor(
     elif kind == "slurm":
         from .slurm import SlurmJobs
 
-        with SlurmJobs(Path(out), workers or 64, threads) as executor:
+        with SlurmJobs(Path(out), workers or 64, threads, n_gpus=gpus_per_task, per_device=per_device or 1) as executor:
+            yield executor
+    elif per_device is not None and (devices := _gpus()):
+        from .side_by_side import SideBySide
+
+        if workers is not None:
+            raise ValueError("on GPUs --per-device says how many runs train at a time; leave --workers out")
+        with SideBySide(devices, per_device) as executor:
             yield executor
     else:
         with LocalProcesses(workers or max(1, cores() // threads)) as executor:
             yield executor
+
+
+def _gpus() -> list[str]:
+    from .side_by_side import gpus
+
+    return gpus()
 
 
 def cores() -> int:

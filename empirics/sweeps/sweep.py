@@ -20,11 +20,13 @@ from ..plugins import loaded_plugins
 from ..progress import TimedBar, seconds_left, split_seconds
 from ..runs.foreign_files import DamagedFile
 from ..runs.lock import is_held
-from ..runs.reading import read_record
+from ..runs.reading import UNFINISHED, read_record
 from ..runs.run import Run, load_run
+from ..time_limit import TimeOver, time_ends, time_left
 from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
 from .folders import ENDED, check_name, condition, rule_size, run_name
+from .side_by_side import usual_per_device
 from .worker import train_run, write_error
 
 LOOK_EVERY = 2.0
@@ -67,8 +69,12 @@ def sweep(
     progress: bool = True,
     workers: int | None = None,
     tensorboard: bool = False,
+    in_order: bool = False,
 ) -> pd.DataFrame:
     """Train every run into a folder of its own under `out`, the longest first, one process a run.
+
+    Within a `time_limit` the runs are taken in the order given, so that the time goes to the first of them; what it
+    does not suffice for is left, to be continued by the same call.
 
     Runs that have ended are kept and interrupted ones resumed, so that the same call continues a sweep that was
     killed. A damaged folder is named, moved to ``out/quarantine`` and its run redone. A run that fails, or whose worker
@@ -79,15 +85,18 @@ def sweep(
         configs: the runs, each in a folder named by `run_name`; or names of one's own with a config each.
         out: folder of the sweep, on a file system that all workers share.
         executor: any `concurrent.futures.Executor` (see `open_executor`) whose workers can import this package; by
-            default processes on this machine. In a script, call this under ``if __name__ == "__main__":``.
+            default processes on this machine, or four runs at a time on each of its GPUs. In a script, call this under
+            ``if __name__ == "__main__":``.
         retries: how often a run is tried again after it has failed.
         progress: show a bar with the time left, weighted by cost, and a line for each event.
         workers: processes at a time without an executor; by default one a core.
         tensorboard: see `train`.
+        in_order: take the runs in the order given, as within a `time_limit`.
 
     Returns:
-        One row a run, in the order given: name; status: finished, stopped, diverged or failed; attempts in this call,
-        0 for a run kept; notes on damaged folders; error, whose whole text is in the run folder's error.txt; path.
+        One row a run, in the order given: name; status: finished, stopped, diverged, failed or, once a `time_limit` is
+        over, unfinished; attempts in this call, 0 for a run kept; notes on damaged folders; error, whose whole text is
+        in the run folder's error.txt; path.
 
     Raises:
         ValueError: an impossible config, two equal runs, or a folder with a name of one's own and another config;
@@ -97,10 +106,13 @@ def sweep(
     if retries < 0:
         raise ValueError(f"retries must be 0 or more, got {retries}")
     jobs = list_jobs(configs, out)
-    todo = sorted((job for job in jobs if not job.ended), key=lambda job: job.cost, reverse=True)
+    todo = [job for job in jobs if not job.ended]
+    if time_ends() is None and not in_order:
+        todo.sort(key=lambda job: job.cost, reverse=True)
     if todo and executor is None:
         threads = max(job.config.threads for job in todo)
-        with open_executor("local", workers and min(workers, len(todo)), threads=threads) as processes:
+        at_once, per_device = workers and min(workers, len(todo)), usual_per_device((j.config for j in todo), workers)
+        with open_executor("local", at_once, threads=threads, per_device=per_device) as processes:
             _Sweep(jobs, processes, retries, progress, tensorboard).run(todo)
     elif todo and executor is not None:
         _Sweep(jobs, executor, retries, progress, tensorboard).run(todo)
@@ -117,11 +129,14 @@ def ended_runs(table: pd.DataFrame) -> list[Run]:
 
     Raises:
         ValueError: some run has failed; the message names each with its error.
+        TimeOver: a `time_limit` was over before the runs were.
     """
     failed = table[table["status"] == "failed"]
     if len(failed):
         each = "; ".join(f"{name}: {error}" for name, error in zip(failed["name"], failed["error"], strict=True))
         raise ValueError(f"{len(failed)} of {len(table)} runs failed: {each}")
+    if left := int((table["status"] == UNFINISHED).sum()):
+        raise TimeOver(f"the time is over; {len(table) - left} of {len(table)} runs have ended")
     return [load_run(path) for path in table["path"]]
 
 
@@ -174,12 +189,20 @@ class _Sweep:
         self.futures: dict[Future[dict], Job] = {}
         self.waiting: list[tuple[float, Job]] = []  # when to look again at runs that others train
 
+    @property
+    def over(self) -> bool:
+        """Whether the time is over; runs under way end of themselves then."""
+        return time_left() <= 0
+
     def run(self, todo: list[Job]) -> None:
         with self._bar() as bar:
             try:
                 for job in todo:
                     self._start(job)
                 while self.futures or self.waiting:
+                    if self.over:
+                        for future in self.futures:
+                            future.cancel()  # only what waits for a worker
                     done, _ = wait(self.futures, LOOK_EVERY, FIRST_COMPLETED)
                     for future in done:
                         self._settle(self.futures.pop(future), future)
@@ -197,12 +220,15 @@ class _Sweep:
 
     def _start(self, job: Job) -> None:
         """Submit a run, unless another process trains it now or has ended it meanwhile."""
+        if self.over:
+            job.status = UNFINISHED
+            return
         if is_held(job.folder):
             self.waiting.append((time.monotonic() + BUSY_WAIT, job))
             return
         try:
             future = self.executor.submit(
-                train_run, job.config.to_dict(), str(job.folder), self.tensorboard, loaded_plugins()
+                train_run, job.config.to_dict(), str(job.folder), self.tensorboard, loaded_plugins(), time_ends()
             )
         except RuntimeError as fault:
             raise OSError(f"the executor takes no more runs ({fault}); start the sweep again to continue it") from fault
@@ -215,11 +241,17 @@ class _Sweep:
         except CannotStart:
             raise
         except (Exception, CancelledError) as fault:  # the worker was lost, or could not even begin
+            if future.cancelled() and self.over:
+                job.status = UNFINISHED
+                return
             text = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
             answer = {"status": "failed", "error": text, "again": True, "notes": []}
             write_error(job.folder, text + "\n")
         if answer["status"] == "busy":
             self.waiting.append((time.monotonic() + BUSY_WAIT, job))
+            return
+        if answer["status"] == UNFINISHED:  # the time is over
+            job.status = UNFINISHED
             return
         job.attempts += 1
         job.notes += answer["notes"]

@@ -6,22 +6,30 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
+from ..hardware import resolve_device
 from ..plugins import load_installed_plugins, load_plugins
 from ..runs.files import write_atomically
 from ..runs.foreign_files import DamagedFile, own_folder
 from ..runs.lock import FolderInUse, hold
+from ..runs.reading import UNFINISHED
+from ..time_limit import limited_until, time_left
 from ..training import train
 from .folders import ENDED, condition, quarantine
 
-_ONE_A_PROCESS = threading.Lock()  # torch's number of threads and its seed belong to the process
+_ONE_A_PROCESS = threading.Lock()  # torch's number of threads belongs to the process, and matters to bits on a CPU
 
 
 def train_run(
-    values: dict[str, Any], folder: str, tensorboard: bool = False, plugins: Sequence[str] = ()
+    values: dict[str, Any],
+    folder: str,
+    tensorboard: bool = False,
+    plugins: Sequence[str] = (),
+    until: float | None = None,
 ) -> dict[str, Any]:
     """Start, resume or skip the run of a folder.
 
@@ -30,9 +38,11 @@ def train_run(
         folder: of the run, on a file system that all workers share.
         tensorboard: see `train`.
         plugins: the files that define the rule, from `loaded_plugins`.
+        until: the moment when the time is over, from `time_ends`.
 
     Returns:
-        ``status``: finished, stopped or diverged; ``"busy"`` when another process trains this run; ``"failed"``.
+        ``status``: finished, stopped or diverged; unfinished where the time is over; ``"busy"`` when another process
+        trains this run; ``"failed"``.
         ``error``: what went wrong, in one line; the whole text is in the folder's error.txt.
         ``again``: whether to try again a run that failed.
         ``notes``: a line for each damaged folder that was moved aside.
@@ -43,11 +53,20 @@ def train_run(
     except ValueError as fault:  # as where a worker does not see the file
         return {"status": "failed", "error": " ".join(str(fault).split()), "again": False, "notes": []}
     config, path = RunConfig.from_dict(values), Path(folder)
-    with _ONE_A_PROCESS:
+    with nullcontext() if _shares_a_gpu(config) else _ONE_A_PROCESS, limited_until(until):
+        if time_left() <= 0:
+            return {"status": UNFINISHED, "error": "", "again": True, "notes": []}
         try:
             return _train(config, path, tensorboard)
         except FolderInUse:
             return {"status": "busy", "error": "", "again": True, "notes": []}
+
+
+def _shares_a_gpu(config: RunConfig) -> bool:
+    try:
+        return resolve_device(config.device).startswith("cuda")
+    except ValueError:  # `train` refuses it
+        return False
 
 
 def write_error(folder: Path, text: str) -> None:

@@ -131,21 +131,6 @@ def within(table: pd.DataFrame, by: str, width: float) -> np.ndarray:
     return np.asarray(width * ((rank + 0.5) / count - 0.5))
 
 
-def draw_seeds(
-    ax: Axes, curves: pd.DataFrame, metric: str, colour: Any, dash: Any = "-", label: str | None = None
-) -> None:
-    """A metric over training: each run faint, the median over runs at each step thick.
-
-    A step that fewer than half of the runs reached has no median: the others ended before.
-    """
-    for _, run in curves.groupby(["rule", "model", "n_train", "seed"], sort=False):
-        ax.plot(run["step"], run[metric], color=colour, ls=dash, lw=0.7, alpha=0.35)
-    runs = curves.groupby("seed").ngroups
-    steps = curves.groupby("step")[metric].agg(["median", "size"])
-    steps = steps[steps["size"] >= runs / 2]
-    ax.plot(steps.index, steps["median"], color=colour, ls=dash, lw=1.8, label=label)
-
-
 def plain_log_ticks(ax: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis with exactly these ticks, written out."""
     ax.set_xscale("log")

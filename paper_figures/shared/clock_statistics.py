@@ -141,7 +141,8 @@ def turn(table: pd.DataFrame, onset: str, x: str) -> Turn:
     medians = np.log([median_onset(rows[rows[x] == value], onset) for value in values])
     medians[np.isinf(medians)] = np.nan
     slopes = np.diff(medians) / np.diff(np.log(values))
-    return Turn(*found, min(against), tuple(map(float, slopes)))
+    falls, rises = found
+    return Turn(falls, rises, min(against), tuple(map(float, slopes)))
 
 
 class TopLevel(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,13 +24,23 @@ def seed_median(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def plot_seeds(
-    ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: str, style: LineStyle = "-", label: str | None = None
-) -> None:
-    """A faint line for each run (column `run`) and a thick one for their median at each x."""
-    runs = list(curves.groupby("run"))
+    ax: Axes, curves: pd.DataFrame, x: str, y: str, colour: Any, style: LineStyle = "-", label: str | None = None,
+    by: str = "run", least: float = 0.0,
+) -> None:  # fmt: skip
+    """A faint line for each run and a thick one for their median at each x.
+
+    Args:
+        ax: the axes.
+        curves: one row an evaluation.
+        x, y: columns.
+        colour, style, label: of the lines.
+        by: column that tells the runs apart.
+        least: the share of all runs that must be there at an x for a median: the others ended before.
+    """
+    runs = list(curves.groupby(by))
     for _, run in runs:
         ax.plot(run[x], run[y], ls=style, color=colour, lw=0.7, alpha=0.45)
-    middle = seed_median(curves, x, y)
+    middle = seed_median(curves[curves.groupby(x)[y].transform("size") >= least * len(runs)], x, y)
     ax.plot(middle[x], middle[y], ls=style, color=colour, lw=1.8, label=label)
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...empirics import Run
+from ...empirics import Run, RunConfig
 from ...empirics.onsets import CLOCKS
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.statistics.verdicts import p_phrase
 from ...empirics.style import COLOURS, new_figure
+from ..catalogue import learning_rates, weight_decays
+from ..exhibit import Parts
+from ..presets import Preset
 from ..store import Data
 from .clock_plots import (
     DASHES,
     draw_clocks,
-    draw_seeds,
     onset_legend,
     ordered_colour,
     step_axis,
 )
 from .clock_statistics import later_at_top, turn
 from .clock_tables import curve_table, median_text, onset_table, rule_shape
+from .curves import plot_seeds
 
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}
 
@@ -50,7 +54,8 @@ def plot_sweep(data: Data, field: str) -> Figure:
         for k, value in enumerate(values):
             cell = curves[curves[field] == value]
             if len(cell):
-                draw_seeds(ax, cell, metric, ordered_colour(k, len(values)), DASHES[k % len(DASHES)], f"{value:g}")
+                colour, dash = ordered_colour(k, len(values)), DASHES[k % len(DASHES)]
+                plot_seeds(ax, cell, "step", metric, colour, dash, f"{value:g}", by="seed", least=0.5)
         ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step", ylabel="fraction of generations", title=title)
         step_axis(ax.xaxis)
     left.axhline(0.9, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)))
@@ -119,3 +124,16 @@ def _mark_diverged(ax: Axes, runs: pd.DataFrame, field: str, values: Sequence[fl
         count = int(((runs[field] == value) & (runs["status"] == "diverged")).sum())
         if count:
             ax.annotate(f"{count} diverged", (k, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=7)
+
+
+def sweep_exhibit(kind: Literal["dit", "gpt"], field: Literal["lr", "weight_decay"]) -> Parts:
+    """`configs`, `compute` and `plot` of the figure of one setting of one architecture."""
+    swept = {"lr": learning_rates, "weight_decay": weight_decays}[field]
+
+    def configs(preset: Preset) -> list[RunConfig]:
+        return swept(preset, preset.architectures[kind])
+
+    def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
+        return sweep_tables(runs, field)
+
+    return configs, compute, lambda data: plot_sweep(data, field)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ...empirics import Run, StateRaster, state_raster, transition_matrix
-from ...empirics.probes.record import RunRecord
 from ...empirics.probes.states import STATES, transition_windows
+from ...empirics.probes.summary import RunSummary
 from ...theory.memorization import binomial_interval
 from .verdicts import Word, word
 
@@ -40,7 +40,7 @@ def read_raster_columns(table: pd.DataFrame) -> StateRaster:
     return StateRaster(table.to_numpy(np.int8), tuple(int(step) for step in table.columns))
 
 
-def claimed_changes(raster: StateRaster, run: RunRecord) -> pd.DataFrame:
+def claimed_changes(raster: StateRaster, run: RunSummary) -> pd.DataFrame:
     """How many of the samples whose state changes in a window change as the paper shows.
 
     Returns:

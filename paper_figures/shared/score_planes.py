@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...empirics import Run
+from ...empirics import Run, RunConfig
 from ...empirics.probes.phases import LEARNED, Optimum, run_title
 from ...empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
 from ...empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
-from ...empirics.probes.record import read_record, run_record
+from ...empirics.probes.summary import read_summary, run_summary
 from ...empirics.statistics.resampling import percentile_interval, stratified_weights
+from ..catalogue import dissected
+from ..exhibit import Parts
 from ..presets import Preset
 from ..store import Data
 from .score_tables import QUANTIZED, compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
@@ -30,18 +32,30 @@ Estimate = tuple[float, float, float]
 """With its 95% interval."""
 
 
+def plane_exhibit(stage: str) -> Parts:
+    """`configs`, `compute` and `plot` of the figure of one stage."""
+
+    def configs(preset: Preset) -> list[RunConfig]:
+        return dissected(preset, preset.dit)
+
+    def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
+        return plane_tables(preset, runs[0], stage)
+
+    return configs, compute, lambda data: planes_figure(data, stage)
+
+
 def plane_tables(preset: Preset, run: Run, stage: str) -> dict[str, pd.DataFrame]:
     """The tables of one stage.
 
     Returns:
         planes: score and displacement over u and v, mean over planes. shares: `plane_shares`. corners: by plane, the
         score magnitude at the valid corners and at the invalid ones. tops: the largest of each quantity by sigma, over
-        all stages, so that their colours mean the same. phases: `paper_phases`. run: `record_table`.
+        all stages, so that their colours mean the same. phases: `paper_phases`. run: `summary_table`.
     """
     table = planes(preset, run)
     means = mean_planes(table)
     tops = means.assign(displacement=means["displacement"].abs()).groupby("sigma")[["score", "displacement"]].max()
-    phases, chosen = paper_phases(run_record(run), run.state_counts), stage_steps(run)[stage]
+    phases, chosen = paper_phases(run_summary(run), run.state_counts), stage_steps(run)[stage]
     if stage == "early" and QUANTIZED in phases:  # not the last before tau_rule, which is much like the first after it
         chosen = sorted({chosen[0], phases[QUANTIZED], chosen[-1]})
     mine, means = (
@@ -79,7 +93,7 @@ def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 def planes_figure(data: Data, stage: str) -> Figure:
     """Score magnitude and displacement, a column a sigma; a row a step of the stage, then the optima beside it."""
-    run, means = read_record(data["run"]), data["planes"]
+    run, means = read_summary(data["run"]), data["planes"]
     names, half = row_names(means, run, read_phases(data["phases"])), means["sigma"].nunique()
     figure = Figure(figsize=(3.0 * half + 1.4, 1.62 * len(names) + 1.7))
     axes = figure.subplots(len(names), 2 * half, sharex=True, sharey=True, squeeze=False).tolist()
@@ -154,3 +168,12 @@ def _intermediate(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _weights(n: int, n_boot: int) -> np.ndarray:
     return stratified_weights(np.zeros(n), n_boot, np.random.default_rng(0))
+
+
+def shares_answer(shares: pd.DataFrame, change: str, verdict: str) -> str:
+    """The line of a figure that judges the share drawn to a: its course, a change, the verdict."""
+    parts = [f"{percent(mean_over_planes(share_at(shares, step)))} at step {step}" for step in learned_steps(shares)]
+    return (
+        "share of the square abcd that is drawn to the training sample a, sigma 0.5 and 1 (95% interval over "
+        f"{shares['plane'].nunique()} planes; rule optimum 50%): {', '.join(parts)}; {change}n = 1 run: {verdict}"
+    )

@@ -12,9 +12,9 @@ from ...empirics import Run, load_run
 from ...empirics.probes.basins import run_basins
 from ...empirics.probes.phases import AT_RULE, BEFORE, WINDOW, Optimum, kept_steps, phase_steps
 from ...empirics.probes.planes import run_planes
-from ...empirics.probes.record import RunRecord, record_table, run_record
 from ...empirics.probes.segments import mean_profiles, run_segments
 from ...empirics.probes.spectra import run_errors
+from ...empirics.probes.summary import RunSummary, run_summary, summary_table
 from ..presets import Preset
 
 OPTIMA: tuple[Optimum, ...] = ("cube optimum", "rule optimum", "training-set optimum", "training-cells optimum")
@@ -28,7 +28,7 @@ STAGES = ("early", "mid", "late")
 
 def record(run: Run) -> pd.DataFrame:
     """The run's own table, which every one of these figures keeps."""
-    return record_table(run_record(run))
+    return summary_table(run_summary(run))
 
 
 def loss_errors(preset: Preset, run: Run) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def basins(preset: Preset, run: Run) -> pd.DataFrame:
     return run_basins(run, steps=steps, n_anchors=max(2, preset.n_probe // 16))
 
 
-def paper_phases(run: RunRecord, counts: pd.DataFrame) -> dict[str, int]:
+def paper_phases(run: RunSummary, counts: pd.DataFrame) -> dict[str, int]:
     """The kept step that stands for each phase of the paper's Fig. 13; a phase never reached is absent.
 
     Args:
@@ -85,13 +85,13 @@ def paper_phases(run: RunRecord, counts: pd.DataFrame) -> dict[str, int]:
     return phases
 
 
-def stage_steps(run: Run | RunRecord) -> dict[str, list[int]]:
+def stage_steps(run: Run | RunSummary) -> dict[str, list[int]]:
     """Up to three kept steps for each of STAGES: to tau_rule, in the window, and from tau_mem on.
 
     Early are the first, the last before tau_rule and the first from it on; the others are spread evenly over their
     stage. A run without one of these stages has its kept steps cut in thirds.
     """
-    kept, found, onsets = kept_steps(run), phase_steps(run), run_record(run).onsets
+    kept, found, onsets = kept_steps(run), phase_steps(run), run_summary(run).onsets
     early = [kept[0], *(found[name] for name in (BEFORE, AT_RULE) if name in found)]
     mid = [s for s in kept if onsets["tau_rule"].upper < s <= onsets["tau_mem"].lower]
     late = [s for s in kept if s >= onsets["tau_mem"].upper]
@@ -131,5 +131,5 @@ def _errors(path: str, n_images: int) -> pd.DataFrame:
 def _planes(path: str, n_planes: int) -> pd.DataFrame:
     run = load_run(path)
     steps = {step for steps in stage_steps(run).values() for step in steps}
-    steps |= {step for name, step in paper_phases(run_record(run), run.state_counts).items() if name == QUANTIZED}
+    steps |= {step for name, step in paper_phases(run_summary(run), run.state_counts).items() if name == QUANTIZED}
     return run_planes(run, steps=sorted(steps), n_planes=n_planes, n_points=PLANE_POINTS, optima=OPTIMA[:3])

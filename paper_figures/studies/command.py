@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...empirics import Run
+from ...empirics.time_limit import TimeOver, parse_duration, time_limit
 from ..exhibit import study
 from ..store import check_writable, write_provenance
 
@@ -20,7 +21,8 @@ Measured = tuple[Sequence[Run], dict[str, pd.DataFrame]]
 def run_study(
     doc: str, folder: Path, command: str, measure: Callable[[], Measured], write_report: Callable[[Path], None]
 ) -> None:
-    """Write the tables as CSV, provenance.json and the report into a folder; ``--report-only`` writes the report alone.
+    """Write the tables as CSV, provenance.json and the report into a folder; ``--report-only`` writes the report alone,
+    and ``--max-time 8m`` ends the training after so long, to be continued by the same command.
 
     Args:
         doc: the study's docstring, whose first line describes the command.
@@ -31,10 +33,16 @@ def run_study(
     """
     options = argparse.ArgumentParser(description=doc.splitlines()[0])
     options.add_argument("--report-only", action="store_true", help="only make the report again, from committed data")
+    options.add_argument("--max-time", type=parse_duration, help="end after so long, such as 8m; the same call goes on")
     asked = options.parse_args()
     folder.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
-        _write_tables(folder, command, measure)
+        try:
+            with time_limit(asked.max_time):
+                _write_tables(folder, command, measure)
+        except TimeOver as over:
+            print(f"{over}; the same command continues")
+            return
     write_report(folder)
 
 

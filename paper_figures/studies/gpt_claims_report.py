@@ -47,6 +47,14 @@ class Data(NamedTuple):
     diversity: pd.DataFrame
 
 
+JUDGED_AGAIN = (
+    "These clocks are by the former criteria (tau_mem: memorization significantly above chance; tau_rule: copies "
+    "counted). The runs stopped once both had struck; their curves are judged again, as far as they go, in "
+    "`results/rejudged/report.md`."
+)
+"""What the report says of its clocks."""
+
+
 def write_report(results: Path) -> None:
     """Make the report of the data in a folder, beside them."""
     data = Data(*(pd.read_csv(results / f"{name}.csv") for name in Data._fields))
@@ -66,6 +74,7 @@ def write_report(results: Path) -> None:
         f"`python -m twoclocks.paper_figures.studies.gpt_claims`: {facts['runs']} runs, "
         f"{facts['training_seconds']} s of training on one thread each; every config in `runs.csv`; versions "
         f"`{json.dumps(facts)}`.",
+        JUDGED_AGAIN,
         f"## Claims\n\n{claims_to_markdown(evaluate_claims(runs))}",
         "## tau_mem against N",
         f"{fit.to_markdown()}\n\n```\n{fit.summary()}\n```\n\n![tau_mem against N](scaling.png)",

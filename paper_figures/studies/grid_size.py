@@ -28,6 +28,7 @@ from ..catalogue import parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table, rule_shape, steps_text
+from ..shared.judging import FORMER_STUDY
 from ..store import RESULTS as COMMITTED
 from ..store import read_data, read_provenance, results_folder
 from .command import Measured, run_study
@@ -85,6 +86,7 @@ def write_report(folder: Path) -> None:
         f"`{COMMAND}`: {runs['model'].iloc[0]}, {len(runs)} runs, {runs['seed'].nunique()} seeds, "
         f"{facts['training_seconds']} s of training on one thread each; configs and versions in `provenance.json`. "
         "GPT's runs are those of Figure 10 and of the study `gpt_claims`, at the N that both have.",
+        FORMER_STUDY,
         "Median tau_mem (steps) of DiT:",
         markdown_table(["rule", "valid grids", *(f"N = {n}" for n in sizes)], medians),
         "C3, the largest ratio of tau_mem between two of the rules (90%), wanted within 1.5:",

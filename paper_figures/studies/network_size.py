@@ -25,6 +25,7 @@ from ..catalogue import parity, scaling, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table
+from ..shared.judging import FORMER_STUDY
 from ..shared.scaling_fits import equal_exponents_p
 from ..store import read_provenance
 from .command import Measured, run_study
@@ -85,6 +86,7 @@ def write_report(folder: Path) -> None:
         "# The size of the network",
         f"`{COMMAND}`: DiT on {table['rule'].iloc[0]}, {len(table)} runs, {table['seed'].nunique()} seeds, "
         f"{facts['training_seconds']} s of training on one thread each; configs and versions in `provenance.json`.",
+        FORMER_STUDY,
         "Median tau_mem (steps), and its exponent in N (95% profile likelihood):",
         markdown_table(
             ["network, learning rate", *(f"N = {n}" for n in sizes), "exponent"],

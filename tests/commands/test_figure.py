@@ -108,7 +108,7 @@ def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
 def test_device_and_precision_are_those_of_every_run(mine, monkeypatch):
     seen = []
 
-    def note(configs, preset, progress):
+    def note(configs, preset, progress, per_device):
         seen.extend(configs)
         raise KeyboardInterrupt
 

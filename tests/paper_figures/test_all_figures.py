@@ -7,7 +7,7 @@ import pytest
 from twoclocks.paper_figures import store
 from twoclocks.paper_figures.exhibit import FIGURES, figure_module
 from twoclocks.paper_figures.figures import draw
-from twoclocks.paper_figures.gallery import write_gallery
+from twoclocks.paper_figures.gallery import README, write_gallery
 from twoclocks.paper_figures.store import read_data, read_provenance, results_folder
 
 
@@ -35,6 +35,12 @@ def test_committed_data_are_drawn_with_their_claims(tmp_path: Path) -> None:
         assert module.PAPER.endswith(".")
         assert read_provenance(results_folder("laptop", number))["command"].startswith(f"twoclocks figure {number} ")
     assert draw(measured[:2], "laptop", tmp_path, progress=False)
+
+
+@pytest.mark.slow
+def test_the_committed_gallery_is_that_of_the_committed_data(tmp_path: Path) -> None:
+    write_gallery("laptop", tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == README.read_text()
 
 
 def test_a_figure_that_the_paper_lacks_is_refused() -> None:

@@ -8,12 +8,12 @@ import pytest
 from synthetic_runs import onset_rows
 
 import twoclocks as tc
-from twoclocks.empirics.probes.record import RunRecord, record_table
+from twoclocks.empirics.probes.summary import RunSummary, summary_table
 from twoclocks.paper_figures import claims_table, store
 from twoclocks.paper_figures.shared.claim_architectures import claim_architectures
 
-RUN = record_table(
-    RunRecord(
+RUN = summary_table(
+    RunSummary(
         "parity:4x6,G=2",
         "dit-nano",
         64,

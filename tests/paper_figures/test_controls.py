@@ -59,9 +59,9 @@ def test_powers_of_the_learning_rate_tell_one_time_from_two(tmp_path, monkeypatc
     table = controls.rate_powers(24)
     assert table["ratio"].to_numpy() == pytest.approx(4.0, rel=0.01)
     assert table.attrs["b"]["tau_mem"][0] == pytest.approx(0.5, abs=0.02)
-    assert "one b may serve both clocks" in controls._rates(24, "DiT", "tau_mem")[-1]
+    assert "One b may serve both clocks" in controls._rates(24, "DiT", "tau_mem")[-1]
     sweep(0.1)
-    assert "no single b serves both clocks" in controls._rates(24, "DiT", "tau_mem")[-1]
+    assert "No single b serves both clocks" in controls._rates(24, "DiT", "tau_mem")[-1]
 
 
 def test_the_committed_report_is_that_of_the_committed_runs(tmp_path: Path):

@@ -20,7 +20,7 @@ from twoclocks.empirics import Run, RunConfig, load_run, train
 from twoclocks.empirics.onsets import clock_onsets
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig01, fig04, fig05, fig06, fig07, fig08, fig09, fig28
-from twoclocks.paper_figures.figures import FigureModule
+from twoclocks.paper_figures.exhibit import Exhibit
 from twoclocks.paper_figures.presets import Preset, preset
 from twoclocks.paper_figures.shared.endings import not_copied_skill
 from twoclocks.paper_figures.shared.run_tables import evaluations_table, final_table, runs_table
@@ -424,7 +424,7 @@ def test_figures_bear_runs_that_diverged(tiny: Run) -> None:
 
 
 @cache
-def montage(module: FigureModule) -> dict[str, pd.DataFrame]:
+def montage(module: Exhibit) -> dict[str, pd.DataFrame]:
     return module.compute(preset("smoke"), [])
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from twoclocks.paper_figures.figures import FIGURES, figure_module
+from twoclocks.paper_figures.exhibit import FIGURES, figure_module
 from twoclocks.paper_figures.shared import judging
 from twoclocks.paper_figures.store import read_data, results_folder
 

@@ -6,7 +6,7 @@ import pytest
 from written_runs import write_clocks
 
 import twoclocks as tc
-from twoclocks.empirics.probes.record import RunRecord, record_table
+from twoclocks.empirics.probes.summary import RunSummary, summary_table
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures.exhibit import figure_module
 from twoclocks.paper_figures.presets import preset
@@ -20,8 +20,8 @@ MEM, NEVER = tc.Onset(80.0, 40.0, 80.0, False), tc.Onset(np.inf, 160.0, np.inf, 
 
 
 def run_table(rule=RULE, mem=MEM, steps=STEPS):
-    return record_table(
-        RunRecord("parity:4x6,G=3", "dit-nano", 96, 0, {"tau_rule": rule, "tau_mem": mem}, tuple(steps))
+    return summary_table(
+        RunSummary("parity:4x6,G=3", "dit-nano", 96, 0, {"tau_rule": rule, "tau_mem": mem}, tuple(steps))
     )
 
 
@@ -71,20 +71,20 @@ def test_phases_of_the_paper():
     counts = pd.DataFrame(
         {"step": STEPS, "ambiguous": [3, 9, 0, 0, 0], "violating": [7, 1, 4, 6, 0], "novel_valid": 0, "memorized": 0}
     )
-    late = RunRecord(
+    late = RunSummary(
         "parity:4x6,G=3", "dit-nano", 96, 0, {"tau_rule": tc.Onset(160, 80, 160, False), "tau_mem": NEVER}, STEPS
     )
     assert score_tables.paper_phases(late, counts) == {
         score_tables.RAW: 20, score_tables.QUANTIZED: 80, score_tables.LEARNED_RULE: 160
     }  # fmt: skip
-    both = RunRecord("parity:4x6,G=3", "dit-nano", 96, 0, {"tau_rule": RULE, "tau_mem": MEM}, STEPS)
+    both = RunSummary("parity:4x6,G=3", "dit-nano", 96, 0, {"tau_rule": RULE, "tau_mem": MEM}, STEPS)
     assert score_tables.paper_phases(both, counts) == {
         score_tables.RAW: 10, score_tables.LEARNED_RULE: 40, score_tables.COPYING: 80, score_tables.LAST: 160
     }  # fmt: skip
     assert score_tables.stage_steps(both) == {"early": [10, 20], "mid": [40], "late": [80, 160]}
     assert score_tables.stage_steps(late) == {"early": [10, 20], "mid": [40, 80], "late": [160]}
     slow = {"tau_rule": tc.Onset(80, 40, 80, False), "tau_mem": tc.Onset(640, 320, 640, False)}
-    longer = RunRecord("parity:4x6,G=3", "dit-nano", 96, 0, slow, (*STEPS, 240, 320, 640, 1280))
+    longer = RunSummary("parity:4x6,G=3", "dit-nano", 96, 0, slow, (*STEPS, 240, 320, 640, 1280))
     stages = score_tables.stage_steps(longer)
     assert stages == {"early": [10, 40, 80], "mid": [160, 240, 320], "late": [640, 1280]}
     assert score_tables.spread(range(10), 3) == [0, 4, 9]

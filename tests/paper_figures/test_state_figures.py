@@ -13,9 +13,9 @@ from matplotlib.text import Text
 
 from twoclocks.empirics import Onset, StateRaster
 from twoclocks.empirics.probes.phases import phase_steps
-from twoclocks.empirics.probes.record import RunRecord, record_table
 from twoclocks.empirics.probes.spectra import SIGMAS
 from twoclocks.empirics.probes.states import STATES
+from twoclocks.empirics.probes.summary import RunSummary, summary_table
 from twoclocks.empirics.style import figure_style
 from twoclocks.paper_figures import fig03, fig11, fig12, fig20
 from twoclocks.paper_figures.presets import preset
@@ -37,7 +37,7 @@ N = 60
 def record(model: str = "dit-nano", rule: tuple[float, float] = (40, 80), mem: tuple[float, float] = (320, 640)):
     ends = {"tau_rule": rule, "tau_mem": mem}
     onsets = {name: Onset(upper, lower, upper, math.isinf(upper)) for name, (lower, upper) in ends.items()}
-    return RunRecord("parity:4x6,G=3", model, 96, 0, onsets, STEPS)
+    return RunSummary("parity:4x6,G=3", model, 96, 0, onsets, STEPS)
 
 
 def raster(course: tuple[int, ...] = COURSE) -> StateRaster:
@@ -55,8 +55,8 @@ def texts(figure: Figure) -> str:
     return " | ".join(text.get_text() for text in figure.findobj(Text))
 
 
-def states_data(course: tuple[int, ...] = COURSE, run: RunRecord | None = None) -> dict[str, pd.DataFrame]:
-    return {"raster": raster_columns(raster(course)), "record": record_table(run or record())}
+def states_data(course: tuple[int, ...] = COURSE, run: RunSummary | None = None) -> dict[str, pd.DataFrame]:
+    return {"raster": raster_columns(raster(course)), "record": summary_table(run or record())}
 
 
 def test_a_raster_survives_its_compact_table():
@@ -174,7 +174,12 @@ def dissection(held_out_gap: float = 0.2, share: float = 0.95, course: tuple[int
         name: pd.DataFrame([row for row in rows if name == "spectra" or row["step"] in steps]).astype({"step": "Int64"})
         for name, rows in (("spectra", spectra), ("planes", planes), ("shares", shares))
     }
-    return {"raster": raster_columns(raster(course)), "run": record_table(run), "phases": phase_table(phases), **tables}
+    return {
+        "raster": raster_columns(raster(course)),
+        "run": summary_table(run),
+        "phases": phase_table(phases),
+        **tables,
+    }
 
 
 LEAPS = (AMBIGUOUS, VIOLATING, VIOLATING, VIOLATING, VIOLATING, VIOLATING, MEMORIZED)
@@ -305,7 +310,7 @@ def gpt(end: float = 0.6, course: tuple[int, ...] = GPT_COURSE) -> dict[str, pd.
         ]  # fmt: skip
     completions = pd.DataFrame(rows).astype({"step": "Int64"})
     tables = {"losses": losses, "floors": floors, "completions": completions}
-    return {"raster": raster_columns(raster(course)), "run": record_table(run), **tables}
+    return {"raster": raster_columns(raster(course)), "run": summary_table(run), **tables}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_figure_and_text(climbed, tmp_path):
     text = ladder_text(ladder, run)
     assert "exact optimum" in text
     assert "Half way by step" in text
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_options_of_another_family_are_refused(climbed):

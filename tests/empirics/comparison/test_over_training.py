@@ -188,6 +188,10 @@ def test_the_command_prints_and_writes(runs, tmp_path, capsys, kind):
     table = pd.read_csv(tmp_path / "deep" / "out" / "comparison.csv")
     assert list(table["step"].unique()) == runs[kind].checkpoint_steps
     assert (tmp_path / "deep" / "out" / "comparison.png").stat().st_size > 30_000
+    ladder = pd.read_csv(tmp_path / "deep" / "out" / "ladder.csv")
+    assert {"cube", "cells", "population", "empirical", "learned"} <= set(ladder["of"])
+    assert (tmp_path / "deep" / "out" / "ladder.png").stat().st_size > 30_000
+    assert "Half way by step: cells" in body
     with pytest.raises(SystemExit) as stop:
         main(["compare", str(tmp_path)])
     assert stop.value.code == 2

@@ -10,13 +10,13 @@ from twoclocks.empirics.probes import phases, record
 def test_a_record_returns_from_parquet(dit_run, tmp_path):
     import pandas as pd
 
-    made = record.run_record(dit_run)
+    made = record.run_summary(dit_run)
     assert (made.rule, made.model, made.n_train, made.seed) == ("parity:2x4,G=4", "dit-nano", 16, 0)
     assert made.checkpoint_steps == (10, 20, 40, 80)
-    record.record_table(made).to_parquet(tmp_path / "run.parquet")
-    again = record.read_record(pd.read_parquet(tmp_path / "run.parquet"))
+    record.summary_table(made).to_parquet(tmp_path / "run.parquet")
+    again = record.read_summary(pd.read_parquet(tmp_path / "run.parquet"))
     assert again == made
-    assert record.run_record(made) is made
+    assert record.run_summary(made) is made
     accuracy = dit_run.metrics["rule_accuracy"]
     assert made.onsets[record.RULE_HALF] == tc.detect_onset(dit_run.metrics["step"], accuracy, 0.5)
     assert phases.phase_steps(again) == phases.phase_steps(dit_run)
@@ -25,11 +25,11 @@ def test_a_record_returns_from_parquet(dit_run, tmp_path):
 
 def test_a_censored_clock_stays_censored():
     never = tc.Onset(np.inf, 80.0, np.inf, True)
-    made = record.RunRecord("latin:3", "dit-nano", 4, 1, {"tau_rule": never, "tau_mem": never}, ())
-    table = record.record_table(made)
+    made = record.RunSummary("latin:3", "dit-nano", 4, 1, {"tau_rule": never, "tau_mem": never}, ())
+    table = record.summary_table(made)
     assert "rule_half_lower" not in table
-    assert record.read_record(table) == made
+    assert record.read_summary(table) == made
     with pytest.raises(ValueError, match="keeps no weights"):
         phases.phase_steps(made)
     with pytest.raises(ValueError, match="one row, got 0"):
-        record.read_record(table.iloc[:0])
+        record.read_summary(table.iloc[:0])

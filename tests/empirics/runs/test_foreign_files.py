@@ -224,10 +224,11 @@ def test_compare_writes_no_link_of_the_folder(folder, victims, capsys):
     assert "comparison is a symbolic link" in capsys.readouterr().err
     (folder / "comparison").unlink()
     (folder / "comparison").mkdir()
-    for name in ("comparison.csv", "comparison.png"):
+    names = ("comparison.csv", "comparison.png", "ladder.csv", "ladder.png")
+    for name in names:
         (folder / "comparison" / name).symlink_to(victims / name)
     main(["compare", str(folder), "--n-samples", "4"])
-    for name in ("comparison.csv", "comparison.png"):  # replaced
+    for name in names:  # replaced
         assert not (folder / "comparison" / name).is_symlink()
         assert (folder / "comparison" / name).stat().st_size > 100
 

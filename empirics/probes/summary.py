@@ -15,7 +15,7 @@ RULE_HALF = "rule_half"
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunSummary:
     """The scale and the clocks of one ended run.
 
     Attributes:
@@ -32,23 +32,23 @@ class RunRecord:
     checkpoint_steps: tuple[int, ...]
 
 
-def run_record(run: Run | RunRecord) -> RunRecord:
-    """The record of an ended run; a record itself as it is.
+def run_summary(run: Run | RunSummary) -> RunSummary:
+    """The summary of an ended run; a summary itself as it is.
 
     Raises:
         ValueError: the run has not ended.
     """
-    if isinstance(run, RunRecord):
+    if isinstance(run, RunSummary):
         return run
     config, onsets, metrics = run.config, run.onsets, run.metrics
     if len(metrics):  # a run that diverged at once has none
         onsets[RULE_HALF] = detect_onset(metrics["step"].to_numpy(), metrics["rule_accuracy"].to_numpy(), 0.5)
     steps = tuple(run.checkpoint_steps)
-    return RunRecord(config.rule, config.model, config.n_train, config.seed, onsets, steps)
+    return RunSummary(config.rule, config.model, config.n_train, config.seed, onsets, steps)
 
 
-def record_table(record: RunRecord) -> pd.DataFrame:
-    """The record as one row: its fields, and each onset's ends in NAME_lower and NAME_upper (inf when censored)."""
+def summary_table(record: RunSummary) -> pd.DataFrame:
+    """The summary as one row: its fields, and each onset's ends in NAME_lower and NAME_upper (inf when censored)."""
     ends: dict[str, float] = {}
     for name, onset in record.onsets.items():
         ends |= {f"{name}_lower": onset.lower, f"{name}_upper": onset.upper}
@@ -56,8 +56,8 @@ def record_table(record: RunRecord) -> pd.DataFrame:
     return pd.DataFrame([{**fields, **ends, "checkpoint_steps": list(record.checkpoint_steps)}])
 
 
-def read_record(table: pd.DataFrame) -> RunRecord:
-    """The record that `record_table` made a row of.
+def read_summary(table: pd.DataFrame) -> RunSummary:
+    """The summary that `summary_table` made a row of.
 
     Raises:
         ValueError: not exactly one row.
@@ -70,4 +70,4 @@ def read_record(table: pd.DataFrame) -> RunRecord:
         lower, upper = float(row[f"{name}_lower"]), float(row[f"{name}_upper"])
         onsets[name] = Onset(upper, lower, upper, upper == float("inf"))
     steps = tuple(int(step) for step in row["checkpoint_steps"])
-    return RunRecord(str(row["rule"]), str(row["model"]), int(row["n_train"]), int(row["seed"]), onsets, steps)
+    return RunSummary(str(row["rule"]), str(row["model"]), int(row["n_train"]), int(row["seed"]), onsets, steps)
