@@ -16,9 +16,9 @@ from torch import Tensor
 from ...theory import Law, Rule
 from ...theory.channels import Mask
 from ..comparison.masked import masked_grids
+from ..comparison.masked_generation import complete
 from ..comparison.splits import comparison_splits
 from ..data import hash_rows, occur
-from ..families.masked import complete
 from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS, new_figure
