@@ -16,7 +16,7 @@ from ...models import MaskedTransformer, Size
 from ...theory import Law, Rule
 from ...theory import rule as build_rule
 from ..comparison.masked import compare_masked_on, mask_laws, masked_grids
-from ..completion import complete_in_order, drawn_symbols, picked
+from ..comparison.masked_generation import drawn, fill_in, pick
 from ..config import RunConfig
 from ..data import random_stream
 from .family import BLOCK, Family, Generations, entropy_floors, no_encoding, training_rows
@@ -133,15 +133,15 @@ def generate(
         turns = ((due <= high) & (due > low) for high, low in zip(edges, [*edges[1:-1], -1], strict=False))
         for turn in turns:
             if bool(turn.any()):
-                x = torch.where(turn, drawn_symbols(model(x), uniform), x)
+                x = torch.where(turn, drawn(model(x), uniform), x)
     elif config.unmasking == "one":
-        x = complete_in_order(model, x, order, uniform)
+        x = fill_in(model, x, order, uniform)
     else:
         for _ in range(D):
             logits = model(x)
             surest = logits.softmax(-1).amax(-1).masked_fill(x != Q, -1)
             cells = surest.argmax(1, keepdim=True)
-            x = x.scatter(1, cells, drawn_symbols(picked(logits, cells), uniform.gather(1, cells)))
+            x = x.scatter(1, cells, drawn(pick(logits, cells), uniform.gather(1, cells)))
     return Generations(x.cpu(), torch.zeros(n, dtype=torch.bool))
 
 

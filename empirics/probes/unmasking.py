@@ -16,8 +16,8 @@ from torch import Tensor
 from ...theory import Law, Rule
 from ...theory.channels import Mask
 from ..comparison.masked import masked_grids
+from ..comparison.masked_generation import complete
 from ..comparison.splits import comparison_splits
-from ..completion import complete
 from ..data import hash_rows, occur
 from ..references import SLOW
 from ..runs.run import Run

@@ -1,4 +1,4 @@
-"""Filling in masked cells of grids, one at a time, by any network that knows their conditionals."""
+"""Filling in masked cells one at a time, by any network that says the law of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..models import MaskedTransformer
+from ...models import MaskedTransformer
 
 
 @torch.no_grad()
@@ -25,24 +25,24 @@ def complete(model: Callable[[Tensor], Tensor], x: Tensor, alphabet: int, genera
     """
     due, uniform = (torch.rand(x.shape, generator=generator).to(x.device) for _ in range(2))
     order = due.masked_fill(x != alphabet, 2).argsort(1)  # visible cells last
-    return complete_in_order(model, x, order[:, : int((x == alphabet).sum(1).max())], uniform)
+    return fill_in(model, x, order[:, : int((x == alphabet).sum(1).max())], uniform)
 
 
-def complete_in_order(model: Callable[..., Tensor], x: Tensor, order: Tensor, uniform: Tensor) -> Tensor:
+def fill_in(model: Callable[..., Tensor], x: Tensor, order: Tensor, uniform: Tensor) -> Tensor:
     """Fill in the masked cells of x in an order (B, M) by the numbers uniform (B, D); visible cells are left."""
     for cells in order.split(1, 1):
-        logits = model(x, cells) if isinstance(model, MaskedTransformer) else picked(model(x), cells)
+        logits = model(x, cells) if isinstance(model, MaskedTransformer) else pick(model(x), cells)
         seen = x.gather(1, cells)
-        drawn = drawn_symbols(logits, uniform.gather(1, cells))
-        x = x.scatter(1, cells, torch.where(seen == logits.shape[-1], drawn, seen))
+        found = drawn(logits, uniform.gather(1, cells))
+        x = x.scatter(1, cells, torch.where(seen == logits.shape[-1], found, seen))
     return x
 
 
-def picked(values: Tensor, cells: Tensor) -> Tensor:
+def pick(values: Tensor, cells: Tensor) -> Tensor:
     """The rows of values (B, D, Q) at cells (B, M): (B, M, Q)."""
     return values.gather(1, cells[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def drawn_symbols(logits: Tensor, uniform: Tensor) -> Tensor:
+def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
     """A symbol from each law (..., Q), int64 (...), by inverting its distribution function at a number in [0, 1)."""
     return (uniform[..., None] > logits.softmax(-1).cumsum(-1)[..., :-1]).sum(-1)
