@@ -25,7 +25,8 @@ from .progress import TimedBar, seconds_left
 from .runs.foreign_files import DamagedFile, own_folder
 from .runs.lock import LOCK, FolderInUse, hold
 from .runs.reading import UNFINISHED
-from .runs.run import Run, blocks_a_start, environment, load_run
+from .runs.run import Run, environment, load_run
+from .runs.writing import RunWriter, blocks_a_start
 from .tasks import Task, TrainingData, task_of
 from .time_limit import time_left
 
@@ -94,16 +95,16 @@ def train(
 Log = Callable[[dict[str, float]], None]
 
 
-def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bool]:
+def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[RunWriter, bool]:
     """The run of a folder, and whether it is new."""
     if not os.path.lexists(folder / "config.json"):
         if foreign := blocks_a_start(folder):
             advice = "it has no config.json to resume from; " if resume else ""
             raise ValueError(f"{folder} exists and is not an empty folder ({foreign}); {advice}choose another --out")
-        return Run(folder, config), True
+        return RunWriter(folder, config), True
     if not resume:
         raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
-    run = load_run(folder)
+    run = RunWriter(folder, load_run(folder).config)
     if run.config != config:
         made_with = difference(run.config, config)
         raise ValueError(f"the run in {folder} was made with {made_with}; resume with the same arguments")
@@ -112,7 +113,8 @@ def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bo
 
 
 def _train(
-    run: Run, fresh: bool, task: Task, interrupts: Interrupts, progress: bool, line: int,
+    run: RunWriter,
+    fresh: bool, task: Task, interrupts: Interrupts, progress: bool, line: int,
     log: AbstractContextManager[Log | None],
 ) -> None:  # fmt: skip
     config = run.config
@@ -149,7 +151,7 @@ def _train(
     )
 
 
-def _on_this_machine(run: Run) -> RunConfig:
+def _on_this_machine(run: RunWriter) -> RunConfig:
     """The config with the device and precision that the run began with."""
     kept = run.hardware
     try:
@@ -162,7 +164,7 @@ def _on_this_machine(run: Run) -> RunConfig:
     return resolved
 
 
-def _restore(run: Run, engine: Engine) -> None:
+def _restore(run: RunWriter, engine: Engine) -> None:
     weights = sum(parameter.nbytes for parameter in engine.model.parameters())
     state, faults = run.load_state(largest=5 * weights + 2**24)  # weights, their average, two moments
     for fault in faults:
@@ -175,7 +177,8 @@ def _restore(run: Run, engine: Engine) -> None:
 
 
 def _advance(
-    run: Run, engine: Engine, task: Task, data: TrainingData, clocks: Clocks, interrupts: Interrupts, progress: bool,
+    run: RunWriter,
+    engine: Engine, task: Task, data: TrainingData, clocks: Clocks, interrupts: Interrupts, progress: bool,
     line: int, log: Log | None,
 ) -> str:  # fmt: skip
     """Train to the end, or to that of a `time_limit`, evaluating on schedule; the status of the run."""

@@ -19,7 +19,7 @@ from ...models.layers import set_precision
 from ...theory import Encoding, Rule, chance_memorization
 from ..config import RunConfig
 from ..families import Family, Generations, build_model, family
-from ..hardware import processor_flags, resolve_precision
+from ..hardware import resolve_precision
 from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
 from ..pixels import Codes, Pixels
@@ -28,25 +28,19 @@ from ..references import References, references_of
 from ..state_counts import state_counts
 from ..tasks import Task, TrainingData, task_of
 from ..versions import own_version
-from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
-from .evaluations import Evaluations, evaluation_line
+from .checkpoints import check_weights, checkpoint_path, kept_steps, state_files
+from .evaluations import Evaluations
 from .files import (
-    append_line,
     read_tensors,
-    remove_tensors,
     temporaries,
-    write_atomically,
-    write_json,
-    write_tensors,
 )
 from .foreign_files import DamagedFile, own_folder, printable, read_json_object, read_regular
-from .lock import LOCK
-from .reading import FORMAT, RunRecord, read_record, result_digest
+from .reading import RunRecord, read_record
 
 LEFT_OUT = "left_out.json"
 """In the folder of a light run: which of "samples", "weights" and "training_set" were left out (see `light.py`)."""
-_HARDWARE = ("device", "precision")
-_PARTS = ("checkpoints", "samples")
+HARDWARE = ("device", "precision")
+PARTS = ("checkpoints", "samples")
 _ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
 
 
@@ -70,7 +64,6 @@ class Run:
         self.config = config
         self.device = "cpu"
         self._precision: str | None = None
-        self._config_digest = self._digest = ""  # of config.json, and of the evaluations so far, while it is written
 
     def on(self, device: str, precision: str | None = None) -> Run:
         """The run with networks that `model` puts on a device, in a precision; by default that of the training.
@@ -226,9 +219,9 @@ class Run:
         """
         path = self.path / "hardware.json"
         found = read_json_object(path, 2**20)[0] if os.path.lexists(path) else self.config.to_dict()
-        if not all(isinstance(found.get(name), str) for name in _HARDWARE):
+        if not all(isinstance(found.get(name), str) for name in HARDWARE):
             raise DamagedFile(f"{printable(path)} must name a device and a precision")
-        return {name: found[name] for name in _HARDWARE}
+        return {name: found[name] for name in HARDWARE}
 
     @property
     def state_counts(self) -> pd.DataFrame:
@@ -325,97 +318,14 @@ class Run:
                 if whole:
                     read_tensors(checkpoint_path(self.path, "weights", step))
 
-    # What follows writes; `train` calls it.
-
-    def start(self, data: TrainingData, resolved: RunConfig) -> None:
-        """Lay out a new run folder; `resolved` is the config with device and precision as they are here."""
-        for name in _PARTS:
-            own_folder(self.path / name, make=True)
-        self.task.write_data(self.path / "training_set.npz", data)
-        found = {**{name: getattr(resolved, name) for name in _HARDWARE}, "processor": sorted(processor_flags())}
-        write_json(self.path / "hardware.json", found)
-        write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
-        self._continue_from(self.read().evaluations, 0)
-
-    def record(self, metrics: dict[str, float], generations: Generations) -> None:
-        """Add one evaluation: its generations, then its line of metrics."""
-        path = self._samples_path(int(metrics["step"]))
-        of_samples = self.task.write_generations(path, generations)
-        line, self._digest = evaluation_line(metrics, of_samples, self._digest)
-        append_line(self.path / "metrics.jsonl", line)
-
-    def forget_after(self, step: int) -> None:
-        """Drop evaluations later than a step: the training that resumes there makes them again."""
-        evaluations = self.read().evaluations
-        kept = evaluations.lines[: sum(at <= step for at in evaluations.steps)]
-        write_atomically(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in kept))
-        self._continue_from(evaluations, step)
-
-    def _continue_from(self, evaluations: Evaluations, step: int) -> None:
-        self._config_digest, self._digest = evaluations.digests[0], evaluations.digest_at(step)
-
-    def save_weights(self, model: nn.Module, step: int) -> None:
-        """Keep the weights of a step."""
-        write_tensors(
-            checkpoint_path(self.path, "weights", step),
-            model.state_dict(),
-            {"config": self._config_digest, "step": step},
-        )
-
-    def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Keep the whole training state of a step, and the one before it in case this one is damaged."""
-        note = {"config": self._config_digest, "step": step, "evaluations": self._digest}
-        write_tensors(checkpoint_path(self.path, "state", step), tensors, note)
-        for old in self.state_steps[:-2]:
-            remove_tensors(checkpoint_path(self.path, "state", old))
-
     @property
     def state_steps(self) -> list[int]:
         """The steps whose whole training state is kept."""
         return kept_steps(self.path, "state")
 
-    def load_state(self, largest: int) -> tuple[dict[str, Tensor], list[str]]:
-        """The newest intact training state that fits the evaluations, and a fault for each newer one.
-
-        Args:
-            largest: bytes that a state of this run may have.
-
-        Returns:
-            Named tensors, empty when the run was killed before it kept any state.
-
-        Raises:
-            DamagedFile: states were kept, or evaluations made, and no state is intact.
-        """
-        faults: list[str] = []
-        record = self.read()
-        for step in reversed(self.state_steps):
-            try:
-                return read_state(self.path, record, step, largest), faults
-            except DamagedFile as fault:
-                faults.append(str(fault))
-        # A run killed about its first evaluation has kept no whole state yet, and loses nothing by beginning anew.
-        begun = len(faults) == 1 and faults[0].endswith(".sha256 is missing")
-        if (faults and not begun) or len(record.evaluations.lines) > 1:
-            why = "; ".join(faults) or f"{len(record.evaluations.lines)} evaluations were made, and no state is there"
-            raise DamagedFile(
-                f"{printable(self.path)}: no intact training state is left: {why}; start the run in another folder"
-            )
-        return {}, faults
-
-    def finish(self, result: dict[str, Any]) -> None:
-        """Write the result; a finished run needs its training state no more."""
-        digests = {
-            "config": self._config_digest,
-            "training_set": self._training_set_digest(),
-            "evaluations": self._digest,
-        }
-        result = {**result, "digests": digests}
-        write_json(self.path / "result.json", {**result, "digest": result_digest(result)})
-        self.tidy()
-
     def litter(self) -> list[Path]:
         """What a run that was killed has left and nobody needs: temporary files, and the states of an ended run."""
-        left = [path for name in ("", *_PARTS) for path in temporaries(own_folder(self.path / name))]
+        left = [path for name in ("", *PARTS) for path in temporaries(own_folder(self.path / name))]
         # The state of a run that diverged is kept: it shows how.
         return left + state_files(self.path, orphans=self.status in ("unfinished", "diverged"))
 
@@ -451,26 +361,6 @@ def load_run(path: str | Path) -> Run:
     if not os.path.lexists(folder / "config.json"):
         raise ValueError(f"{printable(folder)} is not a run: it has no config.json")
     return Run(folder, read_record(folder).config)
-
-
-def blocks_a_start(folder: Path) -> str | None:
-    """The name of something in a folder without config.json that no start of a run leaves there; None if all is well.
-
-    A run that was killed before it had its config leaves its lock, its training set and empty folders.
-    """
-    if not os.path.lexists(folder):
-        return None
-    if not folder.is_dir():
-        return folder.name
-    for entry in sorted(folder.iterdir()):
-        if entry.name in _PARTS and not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir()):
-            continue
-        own = entry.name in (LOCK, "training_set.npz", "hardware.json", "error.txt")
-        if own and not entry.is_symlink() and entry.is_file():
-            continue
-        if entry not in temporaries(folder):
-            return entry.name
-    return None
 
 
 def environment() -> dict[str, str]:

@@ -13,7 +13,8 @@ from ..config import RunConfig, difference
 from ..runs.folder import QUARANTINE
 from ..runs.foreign_files import DamagedFile, own_folder
 from ..runs.lock import LOCK
-from ..runs.run import blocks_a_start, load_run
+from ..runs.run import load_run
+from ..runs.writing import blocks_a_start
 
 ENDED = ("finished", "stopped", "diverged")
 

@@ -265,7 +265,7 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
         text = f"{label}\nexponent {exponent_text(fit)}"
         known = fitted(runs, name)
         at = sorted(known["n_train"].unique()) if math.isfinite(fit["exponent"]) else []
-        curve = fit_scaling(known, name, n_boot=0, by=()).predict(at) if at else np.empty(0)
+        curve = fit_scaling(known, name, n_boot=0, by=()).predict(at).tolist() if at else []
         ax.plot(at, curve, color=COLOURS[colour], lw=1.2, marker=marker, markevery=[], label=text)
     ax.set(xscale="log", yscale="log", xlabel="training samples N", ylabel="training steps")
     plain_log_ticks(ax, sizes)
