@@ -82,6 +82,18 @@ class Run:
             about = "damaged"
         return f"Run({str(self.path)!r}, {about})"
 
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it: its settings, how it ended, and both clocks."""
+        try:
+            record = self.read()
+            facts = {name: record.values[name] for name in ("model", "rule", "n_train", "seed", "status")}
+            if self.ended:
+                facts |= {name: f"{onset} steps" for name, onset in self.onsets.items()}
+            facts["folder"] = str(self.path)
+        except ValueError as fault:
+            facts = {"damaged": str(fault)}
+        return pd.DataFrame(facts.items(), columns=["run", ""]).to_html(index=False)
+
     @property
     def task(self) -> Task:
         """What the run learns: a rule, or data."""
