@@ -85,13 +85,13 @@ def test_the_numbers_of_the_experiments_are_those_of_their_reports():
     checked = 0
     for bullet in bullets:
         report = (RESULTS / re.findall(r"\(`(\w+)`\)", bullet)[0] / "report.md").read_text()
-        for interval in re.findall(r"[\d.]+ \([\d.]+ to [\d.]+\)", bullet):
+        for interval in re.findall(r"-?[\d.]+ \(-?[\d.]+ to -?[\d.]+\)", bullet):
             assert interval in report
             checked += 1
         for p_value in re.findall(r"; p = ([\d.]+\d)", bullet):
             assert f"p = {p_value}" in report
             checked += 1
-    assert checked == 7
+    assert checked == 8
 
 
 def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_runs():

@@ -16,28 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import set_precision
-from ...theory import Encoding, Rule, chance_memorization, rule
+from ...theory import Encoding, Rule, chance_memorization
 from ..config import RunConfig
-from ..data import hash_rows, training_set
 from ..families import Family, Generations, build_model, family
 from ..hardware import processor_flags, resolve_precision
 from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
+from ..pixels import Codes, Pixels
 from ..placement import place_network
 from ..references import References, references_of
 from ..state_counts import state_counts
+from ..tasks import Task, TrainingData, task_of
 from ..versions import own_version
 from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
 from .evaluations import Evaluations, evaluation_line
 from .files import (
     append_line,
-    read_symbols,
     read_tensors,
     remove_tensors,
     temporaries,
     write_atomically,
     write_json,
-    write_symbols,
     write_tensors,
 )
 from .foreign_files import DamagedFile, own_folder, printable, read_json_object, read_regular
@@ -91,9 +90,16 @@ class Run:
         return f"Run({str(self.path)!r}, {about})"
 
     @property
+    def task(self) -> Task:
+        """What the run learns: a rule, or data."""
+        return task_of(self.config)
+
+    @property
     def rule(self) -> Rule:
-        """The rule of the run's grids."""
-        return rule(self.config.rule)
+        """The rule of the run's grids; ValueError for a run that learns data."""
+        if (found := self.task.rule) is None:
+            raise ValueError(f"the run in {self.path} learns {self.config.rule}, which has no rule")
+        return found
 
     @property
     def references(self) -> References:
@@ -102,15 +108,26 @@ class Run:
 
     @property
     def encoding(self) -> Encoding | None:
-        """The encoding of the images that the network sees; None where it sees symbols."""
-        return self.family.encoding(self.config, self.rule)
+        """The encoding of the images that the network sees; None where it sees symbols. Of data there are `pixels`."""
+        return family(self.config.model).encoding(self.config, self.rule)
+
+    @property
+    def pixels(self) -> Pixels:
+        """How the samples of a run on data become what its network sees; ValueError for a run on a rule."""
+        if not isinstance(codes := self._codes(), Pixels):
+            raise ValueError(f"the run in {self.path} learns a rule, whose symbols have an `encoding`")
+        return codes
+
+    def _codes(self) -> Codes | None:
+        return self.task.codes(self.training_data if self.task.rule is None else None)
 
     @property
     def floors(self) -> dict[str, float]:
         """The training loss of both exact optima, in the units of `loss`: "population", the rule's, which a model that
         has learned nothing of the training set attains; and "empirical", the least any model can reach, by memorizing.
+        Of data the second alone is known.
         """
-        return self.family.floors(self.config, self.rule, self.train_set, self.encoding)
+        return self.task.floors(self.training_data)
 
     @property
     def family(self) -> Family:
@@ -155,7 +172,7 @@ class Run:
 
     @property
     def onsets(self) -> dict[str, Onset]:
-        """The two clocks, tau_rule and tau_mem.
+        """The two clocks, tau_rule and tau_mem; of data, tau_best, the best held-out loss, and tau_mem.
 
         The result of a run that ended before there was a null of copying states other criteria, `FORMER`; its clocks
         are found again from its metrics.
@@ -231,21 +248,27 @@ class Run:
 
     @property
     def train_set(self) -> Tensor:
-        """The training symbols, int64 (N, D); of a light run, drawn again from rule, N and seed.
+        """The training symbols, int64 (N, D); of data, the samples (N, ...).
 
         Raises:
-            DamagedFile: they are not N different valid grids of the rule, or not those that the run ended with.
+            DamagedFile: as of `training_data`.
         """
-        path, known = self.path / "training_set.npz", self.rule
+        return self.training_data.train
+
+    @property
+    def training_data(self) -> TrainingData:
+        """What the run was trained on and, of data, its held-out samples; of a light run, drawn again by its config.
+
+        Raises:
+            DamagedFile: it is not N different valid grids of the rule, or N samples, or not what the run ended with.
+        """
+        path = self.path / "training_set.npz"
         if "training_set" in self.left_out:
-            return training_set(known, self.config.n_train, self.config.seed)
-        x = torch.from_numpy(read_symbols(path, self.config.n_train, known.dim, known.alphabet)[0])
+            return self.task.data()
         stated = self.result.get("digests", {}).get("training_set")
-        if stated is not None and stated != self._training_set_digest():
+        if stated is not None and os.path.lexists(path) and stated != self._training_set_digest():
             raise DamagedFile(f"{printable(path)} is not what result.json was made from: it was edited")
-        if not known.is_valid(x).all() or len(hash_rows(x)) != len(x):
-            raise DamagedFile(f"{printable(path)} does not hold different valid grids of {known.spec}")
-        return x
+        return self.task.read_data(path)
 
     def samples(self, step: int) -> Generations:
         """The generations of the evaluation at a step.
@@ -253,8 +276,7 @@ class Run:
         Raises:
             DamagedFile: missing, or not those that were measured.
         """
-        x, flags = self._read_samples(step, self.read().evaluations)
-        return Generations(torch.from_numpy(x), torch.from_numpy(flags["ambiguous"]))
+        return self._read_samples(step, self.read().evaluations)
 
     @property
     def checkpoint_steps(self) -> list[int]:
@@ -273,7 +295,7 @@ class Run:
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         step = steps[-1] if step is None else step
         path = checkpoint_path(self.path, "weights", step)
-        model = build_model(self.config.model, self.rule, self.encoding)
+        model = build_model(self.config.model, self.task.rule, self._codes())
         own = model.state_dict()
         check_weights(self.path, self.read(), step, {name: tuple(value.shape) for name, value in own.items()})
         model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])
@@ -305,11 +327,11 @@ class Run:
 
     # What follows writes; `train` calls it.
 
-    def start(self, train: Tensor, resolved: RunConfig) -> None:
+    def start(self, data: TrainingData, resolved: RunConfig) -> None:
         """Lay out a new run folder; `resolved` is the config with device and precision as they are here."""
         for name in _PARTS:
             own_folder(self.path / name, make=True)
-        write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
+        self.task.write_data(self.path / "training_set.npz", data)
         found = {**{name: getattr(resolved, name) for name in _HARDWARE}, "processor": sorted(processor_flags())}
         write_json(self.path / "hardware.json", found)
         write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
@@ -318,8 +340,7 @@ class Run:
     def record(self, metrics: dict[str, float], generations: Generations) -> None:
         """Add one evaluation: its generations, then its line of metrics."""
         path = self._samples_path(int(metrics["step"]))
-        symbols, flags = generations.symbols.numpy(), generations.ambiguous.numpy()
-        of_samples = write_symbols(path, symbols, self.rule.alphabet, ambiguous=flags)
+        of_samples = self.task.write_generations(path, generations)
         line, self._digest = evaluation_line(metrics, of_samples, self._digest)
         append_line(self.path / "metrics.jsonl", line)
 
@@ -403,15 +424,13 @@ class Run:
         for path in self.litter():
             path.unlink(missing_ok=True)
 
-    def _read_samples(self, step: int, evaluations: Evaluations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        path, known = self._samples_path(step), self.rule
-        x, flags = read_symbols(path, self.config.n_eval, known.dim, known.alphabet)
+    def _read_samples(self, step: int, evaluations: Evaluations) -> Generations:
+        path = self._samples_path(step)
+        found = self.task.read_generations(path)
         stated = dict(zip(evaluations.steps, evaluations.samples, strict=True)).get(step)
         if stated and hashlib.sha256(read_regular(path, path.stat().st_size)).hexdigest() != stated:
             raise DamagedFile(f"{printable(path)} is not what metrics.jsonl measured: it was altered")
-        if "ambiguous" not in flags:
-            raise DamagedFile(f"{printable(path)} does not say which grids are ambiguous")
-        return x, flags
+        return found
 
     def _training_set_digest(self) -> str:
         path = self.path / "training_set.npz"
@@ -452,20 +471,6 @@ def blocks_a_start(folder: Path) -> str | None:
         if entry not in temporaries(folder):
             return entry.name
     return None
-
-
-def onset_as_json(onset: Onset) -> dict[str, Any]:
-    """Fields of an onset with null for infinity."""
-
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    return {
-        "step": finite(onset.step),
-        "lower": onset.lower,
-        "upper": finite(onset.upper),
-        "censored": onset.censored,
-    }
 
 
 def environment() -> dict[str, str]:

@@ -63,7 +63,7 @@ N_TRAIN = {"gpt": 256, "dit": 24}
 STEPS = {"gpt": 450, "dit": 2000}
 FACTORS = {"n_train": (64, 256), "batch_size": (32, 128), "lr": (1e-3, 2e-3), "ema_halflife": (0.0, 50.0)}
 WHOLE = 12
-"""Runs of the factorial design from which on it is fitted: all at one N and half of them at the other tell all effects."""
+"""Runs of the factorial design from which on it is fitted: all at one N, and half of them at the other, tell all."""
 NAMES = {"n_train": "N", "batch_size": "batch", "lr": "learning rate", "ema_halflife": "averaging, steps"}
 FIELDS = ("batch_size", "lr", "ema_halflife", "online", "n_eval")
 FORMER = "tau_mem_chance"
@@ -287,7 +287,17 @@ def _effects(design: pd.DataFrame) -> str:
         what = "exponent in N" if term == "N" else f"exponent: {words}" if term.startswith("N x") else f"ratio: {words}"
         rows.append([what, *(interval_text(*map(float, found[clock].loc[term, ["estimate", "low", "high"]]))
                              for clock in found)])  # fmt: skip
-    return markdown_table(["", *found], rows)
+    told = [
+        f"{clock} by {NAMES[term.removeprefix('N x ')]} ({interval_text(*row)})"
+        for clock, table in found.items()
+        for term, row in zip(table.index, table.to_numpy(float), strict=True)
+        if term.startswith("N x") and not row[1] <= 0 <= row[2]
+    ]
+    text = (
+        f"Exponents that differ between levels: {'; '.join(told) or 'none'}; three for each clock are looked at, "
+        "without a correction. Two N cannot tell a power law from a start-up."
+    )
+    return f"{markdown_table(['', *found], rows)}\n\n{text}"
 
 
 def _rates(number: int, name: str, criterion: str) -> list[str]:

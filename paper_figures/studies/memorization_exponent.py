@@ -224,8 +224,8 @@ def _withdrawn(offsets: dict[int, OffsetFit]) -> str:
     return (
         "**Withdrawn: that large batches are why alpha is below 1.** With a start-up both batch sizes give the same "
         f"exponent, {few:.2f} and {many:.2f}; and the learning rate changed with the batch. Batch, learning rate and "
-        "averaging are varied apart in `results/controls/report.md`. These clocks are by the former criterion, for "
-        "the curves were not kept."
+        "averaging are varied apart, at two N, in `results/controls/report.md`. These clocks are by the former "
+        "criterion, for the curves were not kept."
     )
 
 

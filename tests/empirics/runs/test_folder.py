@@ -18,11 +18,10 @@ import twoclocks as tc
 from twoclocks.empirics.criteria import CRITERIA, FORMER
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.null_again import null_again
-from twoclocks.empirics.onsets import find_onsets
+from twoclocks.empirics.onsets import find_onsets, onset_as_json
 from twoclocks.empirics.runs import cache as runs_cache
 from twoclocks.empirics.runs import folder as runs_folder
 from twoclocks.empirics.runs.folder import read_runs_folder
-from twoclocks.empirics.runs.run import onset_as_json
 
 
 @pytest.fixture(scope="module")
