@@ -62,7 +62,7 @@ class RunCommand(TrainingCommand):
 
     With --preset quick-three a masked diffusion model is the third.
 
-    Options change all of its runs; only --model, --rule or --data asks for one run instead.
+    Options change all of its runs; --model, --rule or --data asks for one instead.
 
     That run is at the paper's scale where no option says otherwise.
     """

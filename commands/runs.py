@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportCommand(Command):
-    """Write one page about a folder of runs, or several side by side: clocks, claims, fits, every run's curve."""
+    """Write one page about a folder of runs, or several side by side.
+
+    It holds clocks, claims, fits and every run's curve.
+    """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """searched for runs at any depth; with several, give --out"""
