@@ -36,7 +36,7 @@ class MaskedTransformer(nn.Module):
         nn.init.normal_(self.position)  # unit scale, as in the GPT
         # A cell of a GPT sees few others at first, and learns from those; here each sees all. At torch's own scale it
         # attends to all alike, so that what one visible cell says about it is lost among D, and the rule is learned
-        # several times later. Sharper queries and keys make each head pick some cells from the beginning.
+        # about twice as late. Sharper queries and keys make each head pick some cells from the beginning.
         with torch.no_grad():
             for block in self.blocks:
                 assert isinstance(block, Block)
