@@ -45,6 +45,7 @@ bench: .venv/peers            ## measured against peers, one process, one thread
 
 bench-training: .venv/peers   ## training steps against peers
 	$(BIN)/python tests/benchmarks/training_speed.py
+	$(BIN)/python tests/benchmarks/masked_speed.py
 
 # On a fresh machine with a GPU, torch and no network: make gpu TIME=8m OUT=gpu-results SCALE=paper DEVICE=auto. The next
 # call goes on from the files in OUT alone; `twoclocks merge OUT` brings them into the results.

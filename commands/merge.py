@@ -14,7 +14,9 @@ from .command import Command
 class MergeCommand(Command):
     """Bring the files of `make gpu` into the results here.
 
-    Runs that have ended join the folder of runs and the committed tables; figures, the data folder.
+    Runs that have ended join the folder of runs and the committed tables.
+
+    Tables of figures join the data folder.
 
     Runs under way go on from where they were, by the next sweep of that folder.
     """

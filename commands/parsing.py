@@ -21,8 +21,8 @@ DESCRIPTION = """When does a model learn the rule, and when does it copy its tra
 
 Shell completion: twoclocks --tyro-print-completion bash (or zsh, tcsh).
 
-Exit status: 0 done or out of --max-time, 1 some runs failed or diverged, 2 bad input (one line),
-130 interrupted, 143 terminated."""
+Exit status: 0 done, or out of --max-time; 1 some runs failed or diverged;
+2 bad input (one line); 130 interrupted; 143 terminated."""
 
 
 def parse(arguments: list[str]) -> Command:

@@ -45,7 +45,7 @@ else:
     )
     """The fields of RunConfig that were asked for, and no other."""
 
-SINGLE = ("model", "rule")
+SINGLE = ("model", "rule", "data")
 """Options that ask for one run."""
 DIT_ONLY = ("encoding", "noise_mean", "noise_std", "sampler", "sampler_steps")
 MDM_ONLY = ("mask_schedule", "unmasking")
@@ -62,7 +62,7 @@ class RunCommand(TrainingCommand):
 
     With --preset quick-three a masked diffusion model is the third.
 
-    Options change all of its runs; only --model or --rule asks for one run instead.
+    Options change all of its runs; --model, --rule or --data asks for one instead.
 
     That run is at the paper's scale where no option says otherwise.
     """
@@ -71,7 +71,7 @@ class RunCommand(TrainingCommand):
     """what to change in the preset's runs, or in the one run"""
     preset: str | None = None
     """the runs that options change: quick; quick-three; none, for one run; or a preset of `twoclocks sweep`, such as
-    quick-gpt. By default none with --model or --rule, else quick"""
+    quick-gpt. By default none with --model, --rule or --data, else quick"""
     out: Path | None = None
     """folder for the run, new or empty; by default a new one under runs/"""
     resume: bool = False

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportCommand(Command):
-    """Write one page about a folder of runs, or several side by side: clocks, claims, fits, every run's curve."""
+    """Write one page about a folder of runs, or several side by side.
+
+    It holds clocks, claims, fits and every run's curve.
+    """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """searched for runs at any depth; with several, give --out"""
@@ -62,8 +65,9 @@ class CompareCommand(_OneRun):
     """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
     Sudoku takes seconds a sample: choose few"""
     sigmas: tuple[float, ...] = ()
-    """DiT: noise standard deviations, in data units; by default 11 from 0.2 to 6.4 times the root mean square of the
-    codes; with --data, 9 from 0.05 to 12.8 standard deviations of the data"""
+    """DiT: noise standard deviations, in data units, or of a run on data in the data's standard deviations; by default
+    11 from 0.2 to 6.4 times the root mean square of the codes; with --data, 9 from 0.05 to 12.8 standard deviations of
+    the data"""
     data: str | None = None
     """what your network was trained on: a file .npy or .npz of floats or bytes (N, ...), or digits"""
     net: str | None = None
@@ -71,7 +75,7 @@ class CompareCommand(_OneRun):
     held_out: str | None = None
     """with --data: samples of the same source that the network has not seen, in such a file"""
     references: tuple[str, ...] = ("empirical", "gaussian")
-    """with --data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
+    """with --data, or of a run on data: of empirical, gaussian, gaussian:RANK, gmm:COMPONENTS, gmm:COMPONENTS:RANK"""
 
     def __call__(self) -> None:
         if self.run is None or self.data or self.net:
@@ -91,6 +95,7 @@ class CompareCommand(_OneRun):
 
     def _compare_run(self, folder: Path) -> None:
         from ..empirics import compare_over_training, plot_comparison
+        from ..empirics.comparison.data_runs import explained_text, plot_explained
         from ..empirics.comparison.ladder import ladder_over_training
         from ..empirics.comparison.ladder_figure import ladder_text, plot_ladder
         from ..empirics.comparison.text import comparison_text
@@ -100,13 +105,19 @@ class CompareCommand(_OneRun):
         run = self.opened(folder)
         out = self.out or folder / "comparison"
         with if_interrupted(f"the tables and figures in {out} are not all written yet"):
-            table = compare_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
-            print(comparison_text(table, run))
+            sigmas, n, names = self.sigmas or None, self.n_samples, self.references
+            table = compare_over_training(run, sigmas, n_samples=n, progress=True, references=names)
+            of_data = run.task.rule is None
+            text, plot = (explained_text, plot_explained) if of_data else (comparison_text, plot_comparison)
+            print(text(table, run))
             if self.out is None:
                 own_folder(out, make=True)
             out.mkdir(parents=True, exist_ok=True)
             write_table(out / "comparison.csv", table)
-            plot_comparison(table, run, out / "comparison.png")
+            plot(table, run, out / "comparison.png")
+            if of_data:
+                print(f"\ntable:  {out / 'comparison.csv'}\nfigure: {out / 'comparison.png'}")
+                return
             ladder = ladder_over_training(run, self.sigmas or None, n_samples=self.n_samples, progress=True)
             print(f"\n{ladder_text(ladder, run)}")
             write_table(out / "ladder.csv", ladder)

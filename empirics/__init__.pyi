@@ -3,6 +3,7 @@ from . import probes as probes
 from . import statistics as statistics
 from .clocks import Clocks as Clocks
 from .comparison.adapters import as_denoiser as as_denoiser
+from .comparison.data_runs import plot_explained as plot_explained
 from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
@@ -16,7 +17,6 @@ from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets
 from .comparison.over_training import compare_over_training as compare_over_training
 from .comparison.own_data import compare_with_data as compare_with_data
-from .comparison.own_data import read_data as read_data
 from .comparison.schedules import Schedule as Schedule
 from .comparison.splits import comparison_splits as comparison_splits
 from .comparison.splits import reference_laws as reference_laws
@@ -24,6 +24,9 @@ from .comparison.tokens import compare_next_token as compare_next_token
 from .config import RunConfig as RunConfig
 from .criteria import CRITERIA as CRITERIA
 from .criteria import Criterion as Criterion
+from .data_files import read_data as read_data
+from .data_pictures import plot_ideal_denoisers as plot_ideal_denoisers
+from .data_pictures import plot_nearest as plot_nearest
 from .families import build_model as build_model
 from .memorization import Memorization as Memorization
 from .memorization import MemorizationResult as MemorizationResult

@@ -53,7 +53,7 @@ class Clocks:
 
     Data that no rule defines, such as images, need held-out samples instead, ``Clocks(train=x, control=held_out)``.
     Then tau_mem is where `Memorization` finds more copies than among the held-out samples. There is no tau_rule: in its
-    place stands ``best_held_out_loss``, the evaluation with the least held-out loss given to `see`.
+    place stands ``tau_best``, the evaluation with the least held-out loss given to `see`.
 
     Args:
         rule: the rule that generations should obey; None for data without one.
@@ -112,7 +112,7 @@ class Clocks:
             generated: symbols (n, D), integers; or images, floats, which `encoding` reads; or both parts of
                 `Encoding.decode`, symbols and which of them are ambiguous. Without a rule, samples (n, ...) like train.
             held_out_loss: the model's loss on data it is not trained on, kept in the table; `stop="patience"` and
-                ``best_held_out_loss`` need it.
+                ``tau_best`` need it.
 
         Returns:
             The evaluation's ratios in [0, 1] with their exact 95% intervals, `_low` and `_high`: rule_accuracy,
@@ -126,7 +126,8 @@ class Clocks:
         if self._rows and step <= self._rows[-1]["step"]:
             raise ValueError(f"steps must increase: {step} comes after {self._rows[-1]['step']:g}")
         if self._unruled:
-            ratios, n = self._unruled.metrics(generated), len(generated)
+            samples = generated.symbols if isinstance(generated, Generations) else generated
+            ratios, n = self._unruled.metrics(samples), len(samples)
         else:
             generations = self._read(generated)
             ratios, n = self.evaluator.metrics(generations), len(generations.symbols)
@@ -144,7 +145,7 @@ class Clocks:
         """``tau_rule`` and ``tau_mem``, each in the interval (lower, upper] of training steps; censored if not seen.
 
         See `CRITERIA` for what counts, and `find` for its other criteria. Without a rule,
-        ``best_held_out_loss`` and ``tau_mem``: the first lies between the evaluations on either side of the least loss,
+        ``tau_best`` and ``tau_mem``: the first lies between the evaluations on either side of the least loss,
         censored while that is the last one; the second asks for 0.01 more copies than the control has, and p < 1e-3, at
         two evaluations in a row.
         """
@@ -164,6 +165,13 @@ class Clocks:
     def null(self) -> NullOfCopying:
         """The memorization that a model shows without copying, against which tau_mem is read."""
         return self.evaluator.null
+
+    @property
+    def memorization(self) -> Memorization:
+        """The test of copying, without a rule."""
+        if self._unruled is None:
+            raise ValueError("a rule has its exact chance and null of copying; `memorization` is for data without one")
+        return self._unruled.memorization
 
     @property
     def should_stop(self) -> bool:

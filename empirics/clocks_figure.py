@@ -16,28 +16,34 @@ from .style import COLOURS, figure_style, new_figure
 
 
 def clocks_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per run: model, rule, N, |S|, chance, null of copying, both clocks as intervals of steps, the window."""
+    """One row per run: model, rule, N, |S|, chance, null of copying, both clocks as intervals of steps, the window.
+
+    Of runs that learn data: how many samples are held out, in place of |S|; the chance is theirs; and tau_best, the
+    best held-out loss, in place of tau_rule.
+    """
     rows = []
     for run in runs:
-        onsets = run.onsets
+        onsets, result = run.onsets, run.result
+        first = next(iter(onsets))
+        size = {"|S|": f"{run.rule.support_size:.4g}"} if run.task.rule else {"held out": str(result["control_size"])}
         rows.append(
             {
                 "model": run.config.model,
                 "rule": run.config.rule,
                 "N": run.config.n_train,
-                "|S|": f"{run.rule.support_size:.4g}",
-                "chance": f"{run.result['chance']:.2g}",
+                **size,
+                "chance": f"{result['chance']:.2g}",
                 "null": f"{run.null:.2g}",
-                "tau_rule": str(onsets["tau_rule"]),
+                first: str(onsets[first]),
                 "tau_mem": str(onsets["tau_mem"]),
-                "window": window_text(onsets["tau_rule"], onsets["tau_mem"]),
+                "window": window_text(onsets[first], onsets["tau_mem"]),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("")
 
 
 def window_text(rule: Onset, mem: Onset) -> str:
-    """How much later tau_mem is than tau_rule, as the range of ratios that the two intervals allow."""
+    """How much later tau_mem is than tau_rule or tau_best, as the range of ratios that the two intervals allow."""
     if rule.censored:
         return "unknown" if mem.censored or mem.upper > rule.lower else "none"
     low, high = mem.lower / rule.upper, mem.upper / rule.lower if rule.lower else math.inf
@@ -58,8 +64,9 @@ def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
             _plot_ratios(axes[0][column], run)
             _plot_loss(axes[1][column], run)
         axes[0][0].set_ylabel("fraction of generations")
-        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=3)
-        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=3)
+        columns = 3 if len(runs) > 1 else 2
+        figure.legend(*_entries(axes[0]), loc="outside upper center", ncols=columns)
+        figure.legend(*_entries(axes[1]), loc="outside lower center", ncols=columns)
         figure.savefig(path)
 
 
@@ -75,18 +82,25 @@ def _entries(row: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
 def _plot_ratios(ax: Axes, run: Run) -> None:
     metrics, onsets = run.metrics, run.onsets
     curves = (("rule_accuracy", "rule accuracy", "-", "rule"), ("memorization", "memorization", "--", "memorization"))
-    for name, label, style, meaning in () if metrics.empty else curves:  # diverged before the first evaluation
+    for name, label, style, meaning in curves:
+        if name not in metrics:  # of a run without a rule, or diverged before the first evaluation
+            continue
         colour = COLOURS[meaning]
         ax.plot(metrics["step"], metrics[name], style, color=colour, label=label)
         ax.fill_between(metrics["step"], metrics[f"{name}_low"], metrics[f"{name}_high"], color=colour, alpha=0.2, lw=0)
-    ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
-    ax.axhline(run.null, color=COLOURS["memorization"], ls="-.", lw=1, label="memorization without copying")
-    rule, mem = onsets["tau_rule"], onsets["tau_mem"]
+    if run.task.rule is None:
+        ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance, of held-out samples")
+    else:
+        ax.axhline(run.result["chance"], color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")
+        ax.axhline(run.null, color=COLOURS["memorization"], ls="-.", lw=1, label="memorization without copying")
+    first = next(iter(onsets))
+    rule, mem = onsets[first], onsets["tau_mem"]
     end = run.result["steps"]
     if not rule.censored and rule.upper < (mem.upper if not mem.censored else end):
         ax.axvspan(rule.upper, mem.upper if not mem.censored else end, color=COLOURS["window"], alpha=0.25, lw=0,
-                   label="innovation window")  # fmt: skip
-    for onset, name, symbol in ((rule, "rule", r"$\tau_{rule}$"), (mem, "memorization", r"$\tau_{mem}$")):
+                   label="innovation window" if run.task.rule else "between the clocks")  # fmt: skip
+    symbols = {name: rf"$\tau_{{{name.removeprefix('tau_')}}}$" for name in onsets}
+    for onset, name, symbol in ((rule, "rule", symbols[first]), (mem, "memorization", symbols["tau_mem"])):
         if not onset.censored:
             ax.axvline(onset.upper, color=COLOURS[name], lw=0.9)
             ax.annotate(symbol, (onset.upper, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
@@ -101,7 +115,10 @@ def _plot_loss(ax: Axes, run: Run) -> None:
     metrics = run.metrics
     if not metrics.empty:
         ax.plot(metrics["step"], metrics["loss"], color=COLOURS["loss"], label="training loss")
-    ax.axhline(floors["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
+    if "held_out_loss" in metrics:
+        ax.plot(metrics["step"], metrics["held_out_loss"], color=COLOURS["rule"], label="held-out loss")
+    if "population" in floors:
+        ax.axhline(floors["population"], color=COLOURS["rule"], ls="-.", lw=1.2, label="exact optimum of the rule")
     ax.axhline(
         floors["empirical"], color=COLOURS["memorization"], ls=":", lw=1.6, label="exact optimum of the training set"
     )

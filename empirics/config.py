@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +17,14 @@ class RunConfig:
 
     rule: str = "parity:6x6,G=3"
     """the rule, such as parity:6x6,G=3"""
+    data: str | None = None
+    """in place of a rule, numbers of your own, for a DiT: a file .npy or .npz of floats or bytes (N, ...), such as
+    images (C, H, W) or points (n,), with held-out samples under held_out if you like; or digits. What is not trained on
+    is held out. In place of tau_rule stands tau_best, the step with the least held-out loss"""
     model: str = "dit-mini"
     """architecture and size: dit-, gpt- or mdm- with nano, micro, mini or small"""
     n_train: int = 4096
-    """N, training samples, all different"""
+    """N, training samples; with a rule all different"""
     online: bool = False
     """draw fresh valid grids at every step, never the N: a control that cannot copy; the N are only what generations
     are held against"""
@@ -49,6 +54,8 @@ class RunConfig:
     """fuse the training step with torch.compile where a compiler is present; costs up to a minute at the start"""
     encoding: str | None = None
     """DiT only: pm1, scalar or onehot; by default pm1 for two symbols, onehot above"""
+    patch: int = 1
+    """with data only: side of the square of pixels that is one token; for points, how many numbers"""
     noise_mean: float = -0.5
     """DiT only: mean of ln(sigma / sigma_data) in training (EDM: -1.2 at sigma_data 0.5)"""
     noise_std: float = 1.0
@@ -71,9 +78,10 @@ class RunConfig:
     """ratio of the steps of successive evaluations"""
     checkpoint_ratio: float = 1.5
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
-    stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window"] = "never"
+    stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window", "patience"] = "never"
     """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
-    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria"""
+    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria; with
+    data never, memorized, both, or patience, once the held-out loss has not improved for five evaluations"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""
     device: str = "auto"
@@ -83,6 +91,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", getattr(self.rule, "spec", self.rule))  # a Rule is as good as its spec
+        if self.data is not None:
+            self._name_data()
+        elif self.patch != 1:
+            raise ValueError(f"patch={self.patch!r} is for data of your own; leave it out with a rule")
         for name, low, high in _RANGES:
             value, kind = getattr(self, name), type(getattr(RunConfig, name))
             number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
@@ -100,6 +112,16 @@ class RunConfig:
             raise ValueError(
                 f"eval_ratio={self.eval_ratio} asks for over {_MOST_EVALUATIONS:,} evaluations; choose a larger one"
             )
+
+    def _name_data(self) -> None:
+        """`rule` becomes data: and the file's name, which tables show; ValueError where a rule is asked for too."""
+        if not isinstance(self.data, str | Path) or not str(self.data):
+            raise ValueError(f"data must be the path of a file .npy or .npz, or digits, got {self.data!r}")
+        object.__setattr__(self, "data", str(self.data))
+        name = f"data:{Path(str(self.data)).name}"
+        if self.rule not in (name, RunConfig.rule):
+            raise ValueError(f"give a rule or data, not both: got rule={self.rule!r} and data={self.data!r}")
+        object.__setattr__(self, "rule", name)
 
     def eval_steps(self) -> list[int]:
         """Steps of the evaluations: geometric from `eval_first` by about `eval_ratio`, and the last step."""
@@ -141,6 +163,7 @@ _RANGES = [
     ("beta2", 0, 1 - 1e-9),
     ("clip_norm", 0, 1e9),
     ("ema_halflife", 0, 1e12),
+    ("patch", 1, 4096),
     ("noise_mean", -20, 20),
     ("noise_std", 1e-6, 20),
     ("sampler_steps", 2, 10_000),
@@ -158,7 +181,7 @@ _CHOICES = {
     "sampler": ("heun", "euler", "churn"),
     "mask_schedule": ("root", "linear", "cosine"),
     "unmasking": ("one", "ancestral", "confidence"),
-    "stop_when": ("never", "ruled", "memorized", "both", "copied", "window"),
+    "stop_when": ("never", "ruled", "memorized", "both", "copied", "window", "patience"),
     "encoding": (None, "pm1", "scalar", "onehot"),
     "compile": (True, False),
     "online": (True, False),

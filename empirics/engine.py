@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..models.layers import set_precision
-from ..theory import Encoding, Rule
+from ..theory import Rule
 from .config import RunConfig
 from .cuda_graphs import GraphedNetwork
 from .data import random_stream
 from .families import Batches, build_model, family
 from .hardware import resolve
+from .pixels import Codes
 from .static_step import StaticStep
 
 _ONE_SEED = threading.Lock()  # the seed of torch's own generator belongs to the process
@@ -29,14 +30,19 @@ class Engine:
 
     Args:
         config: the run; what it leaves to ``"auto"`` is resolved here.
-        rule: the rule of its grids.
-        train: training symbols (N, D).
+        rule: the rule of its grids; None for numbers.
+        train: training symbols (N, D), or samples (N, ...).
         encoding: of the images that its network sees; None where it sees symbols.
         static: train by `StaticStep`; by default on a GPU, as CUDA graphs.
     """
 
     def __init__(
-        self, config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding | None, static: bool | None = None
+        self,
+        config: RunConfig,
+        rule: Rule | None,
+        train: Tensor,
+        encoding: Codes | None,
+        static: bool | None = None,
     ) -> None:
         self.config = config = resolve(config)
         self.device = torch.device(config.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from .criteria import CRITERIA, Criterion, Measured, find_criterion
 
 CLOCKS = ("tau_rule", "tau_mem")
 """The two criteria that training itself watches."""
+DATA_CLOCKS = ("tau_best", "tau_mem")
+"""Those of data without a rule, see `Clocks.onsets`."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,20 @@ def clock_onsets(
         null, n_generated: as in `find_onsets`.
     """
     return find_onsets(metrics, chance, alphabet, CLOCKS, null=null, n_generated=n_generated)
+
+
+def onset_as_json(onset: Onset) -> dict[str, Any]:
+    """Fields of an onset with null for infinity."""
+
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "step": finite(onset.step),
+        "lower": onset.lower,
+        "upper": finite(onset.upper),
+        "censored": onset.censored,
+    }
 
 
 def ema(values: np.ndarray, halflife: float) -> np.ndarray:

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..theory import Encoding, Rule
-from ..theory import rule as build_rule
 from .allocator import keep_freed_memory
 from .clocks import Clocks
 from .config import RunConfig, difference
 from .criteria import copying_threshold, fewest_generations
-from .data import random_stream, training_set
+from .data import random_stream
 from .engine import Engine
-from .families import family
 from .families.family import BLOCK
 from .hardware import has_native_bf16, resolve, resolve_device
 from .interrupts import Interrupts, deferred
@@ -28,11 +25,15 @@ from .progress import TimedBar, seconds_left
 from .runs.foreign_files import DamagedFile, own_folder
 from .runs.lock import LOCK, FolderInUse, hold
 from .runs.reading import UNFINISHED
-from .runs.run import Run, blocks_a_start, environment, load_run, onset_as_json
+from .runs.run import Run, environment, load_run
+from .runs.writing import RunWriter, blocks_a_start
+from .tasks import Task, TrainingData, task_of
 from .time_limit import time_left
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+_SHOWN = {"rule_accuracy": "accuracy", "held_out_loss": "held out", "memorization": "memorized"}
 
 SAVE_EVERY = 60.0
 """Seconds of training after which the state is saved, besides at every evaluation."""
@@ -72,10 +73,8 @@ def train(
         OSError: the disk is full; the earlier state is intact.
         KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM (code 143). The text says at which step the run was saved.
     """
-    rule = build_rule(config.rule)
-    encoding = family(config.model).encoding(config, rule)
-    if config.n_train > rule.support_size:
-        raise ValueError(f"n_train={config.n_train} exceeds the {rule.support_size} valid grids of {rule.spec}")
+    task = task_of(config)
+    task.check()
     resolve_device(config.device)  # refused before anything is written
     writer = _summary_writer() if tensorboard else None
     folder = Path(out)
@@ -86,7 +85,7 @@ def train(
             if not run.ended:
                 keep_freed_memory()
                 log = _tensorboard_log(run.path, writer) if writer else nullcontext()
-                _train(run, fresh, rule, encoding, interrupts, progress, line, log)
+                _train(run, fresh, task, interrupts, progress, line, log)
     if run.litter() or os.path.lexists(folder / LOCK):  # left by a process that was killed as it ended
         with suppress(FolderInUse, OSError), hold(folder):
             run.tidy()
@@ -96,42 +95,46 @@ def train(
 Log = Callable[[dict[str, float]], None]
 
 
-def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[Run, bool]:
+def _open_folder(config: RunConfig, folder: Path, resume: bool) -> tuple[RunWriter, bool]:
     """The run of a folder, and whether it is new."""
     if not os.path.lexists(folder / "config.json"):
         if foreign := blocks_a_start(folder):
             advice = "it has no config.json to resume from; " if resume else ""
             raise ValueError(f"{folder} exists and is not an empty folder ({foreign}); {advice}choose another --out")
-        return Run(folder, config), True
+        return RunWriter(folder, config), True
     if not resume:
         raise ValueError(f"{folder} holds a run already; choose another --out, or --resume to continue that run")
-    run = load_run(folder)
+    run = RunWriter(folder, load_run(folder).config)
     if run.config != config:
         made_with = difference(run.config, config)
         raise ValueError(f"the run in {folder} was made with {made_with}; resume with the same arguments")
+    run.task.check_source(run.path / "training_set.npz")
     return run, False
 
 
 def _train(
-    run: Run, fresh: bool, rule: Rule, encoding: Encoding | None, interrupts: Interrupts, progress: bool, line: int,
+    run: RunWriter,
+    fresh: bool, task: Task, interrupts: Interrupts, progress: bool, line: int,
     log: AbstractContextManager[Log | None],
 ) -> None:  # fmt: skip
     config = run.config
-    train_set = training_set(rule, config.n_train, config.seed)
+    data = task.data()
     if fresh:
-        run.start(train_set, resolve(config))
-    elif not torch.equal(run.train_set, train_set):
+        run.start(data, resolve(config))
+    elif not run.training_data.same(data):
         path = run.path / "training_set.npz"
-        raise DamagedFile(f"{path} is not the training set of this rule, N and seed; start the run in another folder")
+        of = "file" if task.rule is None else "rule"
+        raise DamagedFile(f"{path} is not the training set of this {of}, N and seed; start the run in another folder")
     resolved = _on_this_machine(run)
-    engine = Engine(resolved, rule, train_set, encoding)
+    engine = Engine(resolved, task.rule, data.train, task.codes(data))
     if not fresh:
         _restore(run, engine)
     seen = run.metrics.assign(n_generated=config.n_eval)
-    clocks = Clocks(rule, train_set, encoding, config.stop_when, seen=seen)
-    _warn_of_few_generations(config, clocks.null.memorization)
+    clocks = task.clocks(data, seen)
+    outcome = task.outcome(clocks)
+    _warn_of_few_generations(config, outcome["null"]["memorization"])
     with log as opened:
-        status = _advance(run, engine, clocks, interrupts, progress, line, opened)
+        status = _advance(run, engine, task, data, clocks, interrupts, progress, line, opened)
     if status == UNFINISHED:
         return
     metrics = run.metrics
@@ -139,11 +142,7 @@ def _train(
         {
             "status": status,
             "steps": engine.step,
-            "onsets": {name: onset_as_json(onset) for name, onset in clocks.onsets.items()},
-            "chance": clocks.evaluator.chance,
-            "null": clocks.null._asdict(),
-            "group_chance": clocks.evaluator.group_chance,
-            "support_size": str(rule.support_size),
+            **task.outcome(clocks),
             "device": resolved.device,
             "precision": resolved.precision,
             "seconds": metrics["seconds"].iloc[-1] if len(metrics) else 0.0,
@@ -152,7 +151,7 @@ def _train(
     )
 
 
-def _on_this_machine(run: Run) -> RunConfig:
+def _on_this_machine(run: RunWriter) -> RunConfig:
     """The config with the device and precision that the run began with."""
     kept = run.hardware
     try:
@@ -165,7 +164,7 @@ def _on_this_machine(run: Run) -> RunConfig:
     return resolved
 
 
-def _restore(run: Run, engine: Engine) -> None:
+def _restore(run: RunWriter, engine: Engine) -> None:
     weights = sum(parameter.nbytes for parameter in engine.model.parameters())
     state, faults = run.load_state(largest=5 * weights + 2**24)  # weights, their average, two moments
     for fault in faults:
@@ -178,8 +177,10 @@ def _restore(run: Run, engine: Engine) -> None:
 
 
 def _advance(
-    run: Run, engine: Engine, clocks: Clocks, interrupts: Interrupts, progress: bool, line: int, log: Log | None
-) -> str:
+    run: RunWriter,
+    engine: Engine, task: Task, data: TrainingData, clocks: Clocks, interrupts: Interrupts, progress: bool,
+    line: int, log: Log | None,
+) -> str:  # fmt: skip
     """Train to the end, or to that of a `time_limit`, evaluating on schedule; the status of the run."""
     config = engine.config
     eval_steps = set(config.eval_steps())
@@ -209,7 +210,8 @@ def _advance(
                 generations = engine.family.generate(
                     engine.generator, config.n_eval, stream, config, engine.batches.encoding
                 )
-                metrics = {"step": step, "loss": loss, **clocks.see(step, generations)}
+                seen = task.see(clocks, step, generations, engine.generator_model, data)
+                metrics = {"step": step, "loss": loss, **seen}
                 seconds = seconds_before + time.monotonic() - started
                 run.record({**metrics, "seconds": round(seconds, 3)}, generations)
                 if log is not None:
@@ -219,7 +221,7 @@ def _advance(
                 longest = max(longest, now - began)
                 per_step = (now - started - evaluating) / (step - first_step)
                 bar.seconds_left = seconds_left(config, step, per_step, evaluating / evaluations)
-                bar.set_postfix(accuracy=f"{metrics['rule_accuracy']:.2f}", memorized=f"{metrics['memorization']:.2f}")
+                bar.set_postfix({text: f"{metrics[name]:.2f}" for name, text in _SHOWN.items() if name in metrics})
                 done = step == config.steps or clocks.should_stop
                 if done or step >= config.checkpoint_ratio * kept_weights:
                     run.save_weights(engine.generator_model, step)

@@ -44,13 +44,13 @@ class DataEvaluator:
 
 
 def data_onsets(table: pd.DataFrame) -> dict[str, Onset]:
-    """``best_held_out_loss`` and ``tau_mem`` from a `Clocks.table`, see `Clocks.onsets`."""
+    """``tau_best`` and ``tau_mem`` from a `Clocks.table`, see `Clocks.onsets`."""
     unknown = Onset(np.inf, 0.0, np.inf, True)
     if table.empty:
-        return {"best_held_out_loss": unknown, "tau_mem": unknown}
+        return {"tau_best": unknown, "tau_mem": unknown}
     beyond = (table["memorization"] >= table["chance"] + MARGIN) & (table["memorization_p"] < SIGNIFICANCE)
     copies = detect_onset(table["step"].to_numpy(), beyond.to_numpy(float), 1.0, patience=2)
-    return {"best_held_out_loss": _best(table) or unknown, "tau_mem": copies}
+    return {"tau_best": _best(table) or unknown, "tau_mem": copies}
 
 
 def _best(table: pd.DataFrame) -> Onset | None:

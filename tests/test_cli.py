@@ -152,7 +152,7 @@ def test_fit_reads_one_column_with_the_grid_of_evaluations(tmp_path, capsys):
         (["run", "--lr=1e-3", "--n_trian=3"], "did you mean --n-train?"),
         (["sweep", "grid.yaml", "--otu", "runs"], "did you mean --out?"),  # although --out is missing, too
         (["compare", "runs/a", "--devcie", "cpu"], "did you mean --device?"),
-        (["report", "runs", "more"], "'more' is one argument too many"),
+        (["report", "runs", "more"], "say where the report of several folders goes"),
         (["figre", "3"], "unknown command 'figre'; did you mean figure?"),
         (["run", "--precision", "fp64"], "Expected one of ('auto', 'fp32', 'bf16')"),
         (["nonsense"], "nonsense"),
@@ -207,7 +207,7 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
         (["run", "--model", "gpt-nano"], ["twoclocks run --model gpt-nano --out runs/gpt-nano-1 --resume"]),
         (["sweep", "quick-gpt", "--out", "there"], ["the runs so far are in there", "the same command continues"]),
         (["figure", "5", "--recompute"], ["figures so far are in figures", "runs/figures-laptop"]),
-        (["report", "runs"], ["the page in runs is not written yet"]),
+        (["report", "runs"], ["the page is not written yet"]),
         (["baseline", "parity:2x4,G=4"], []),
     ],
 )

@@ -21,7 +21,8 @@ from twoclocks.theory import rules
 BINARY, COLOURED = "parity:2x4,G=4", "latin:3"
 SPECS = (
     BINARY, "exact-k:2x3,K=3", "row-k:2x3,K=1", "row-variable-k:2x3,K=1+2", "global-k:2x3,K=2+4",
-    "permutation:1x3", "latin:2", "sudoku:2x2", "grids", "validity", "cnf",
+    "permutation:1x3", "latin:2", "sudoku:2x2", "shuffled:parity:2x4,G=4,seed=1", "random:2x3,M=20,seed=5", "grids",
+    "validity", "cnf",
 )  # fmt: skip
 
 

@@ -37,3 +37,4 @@ from .references import rule_gap_estimate as rule_gap_estimate
 from .rules import Family as Family
 from .rules import register_rule as register_rule
 from .rules import rule as rule
+from .sharded_density import ShardedDensity as ShardedDensity

@@ -101,6 +101,12 @@ class EmpiricalDensity(Density):
         rows, s = self._inputs(y, sigma)
         return self._sums(rows.detach(), s, self._check_labels(labels, len(y), shard=True))
 
+    def with_labels(self, labels: Any) -> EmpiricalDensity:
+        """The same samples with the class of each; what has been converted of them is shared."""
+        other = EmpiricalDensity(self._rows.of, labels, scale=self.scale, shift=self.shift)
+        other._rows = self._rows
+        return other
+
     def certified(self, y: Tensor, sigma: float | Tensor, tolerance: float = 1e-9) -> CertifiedPosterior:
         """The posterior in float64 from the samples that matter alone, with a proven bound on what that leaves out.
 

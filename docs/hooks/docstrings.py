@@ -45,7 +45,10 @@ class MarkdownDocstrings(griffe.Extension):
 
 def _is_public(member: Any) -> bool:
     """Whether a member of a package is a name of ours that its stub exports, and no module."""
-    return bool(member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module)
+    try:
+        return bool(member.is_alias and member.target_path.startswith(f"{ROOT}.") and not member.is_module)
+    except griffe.AliasResolutionError:  # of another package
+        return False
 
 
 def to_markdown(text: str, link: Any = lambda name: None) -> str:

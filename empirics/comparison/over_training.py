@@ -10,8 +10,10 @@ import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
+from ...theory import Density, Law
 from ..families import families
 from ..runs.run import Run
+from .data_runs import REFERENCES, data_densities, data_splits
 from .splits import comparison_splits, reference_laws
 
 
@@ -22,6 +24,7 @@ def compare_over_training(
     n_samples: int = 128,
     n_noise: int | None = None,
     progress: bool = False,
+    references: Sequence[str] = REFERENCES,
 ) -> pd.DataFrame:
     """`compare_denoisers` or `compare_next_token` for the checkpoints of a run, all on the same samples and noise.
 
@@ -38,6 +41,8 @@ def compare_over_training(
         n_samples: samples a split, at most.
         n_noise: DiT only: noise draws a sample, by default 2.
         progress: show a progress bar.
+        references: of a run on data: densities fitted to its training set, by name, see `references`; sigmas and scores
+            are then in units of the data's standard deviation.
 
     Returns:
         One row a checkpoint, split, and sigma (DiT) or position (GPT): ``step``, in training steps, then the columns of
@@ -48,11 +53,15 @@ def compare_over_training(
     """
     wanted = kept_steps(run, steps)
     options = compare_options(run, {"sigmas": sigmas, "n_noise": n_noise})
-    splits, laws = comparison_splits(run, n_samples), reference_laws(run)
+    laws: Mapping[str, Law | Density]
+    if run.task.rule is None:  # numbers come as the network sees them
+        splits, laws, codes = data_splits(run, n_samples), data_densities(run, references), None
+    else:
+        splits, laws, codes = comparison_splits(run, n_samples), reference_laws(run), run.encoding
     bar: Iterable[int] = tqdm(wanted, desc="checkpoints", unit="checkpoint", disable=not progress, leave=False)
     models = ((step, run.model(step)) for step in bar)
     config = replace(run.config, device=run.device)  # where the references are computed, too
-    tables = run.family.compare(models, laws, splits, config, run.encoding, progress, **options)
+    tables = run.family.compare(models, laws, splits, config, codes, progress, **options)
     return pd.concat(tables, names=["step", None]).reset_index("step").reset_index(drop=True)
 
 

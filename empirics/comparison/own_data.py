@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ...theory.dsm import Denoiser
 from ...theory.rows import Rows
+from ..data_files import read_data, read_held_out
 from ..references import references
 from ..text_tables import plain_table
 from .denoisers import compare_denoisers
@@ -25,43 +25,6 @@ BYTES = {"scale": 1 / 127.5, "shift": -1.0}
 """How bytes are shown to a network, as by EDM: 0..255 is -1..1."""
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 """Noise levels of a comparison, in standard deviations of the data."""
-
-
-def read_data(source: str | Path, key: str | None = None) -> np.ndarray:
-    """Data from a file, or the handwritten digits that come with scikit-learn.
-
-    Args:
-        source: a file ``.npy``, which stays on disk as a memory map, or ``.npz``; or ``"digits"``, 1797 images
-            (1, 8, 8) in -1..1, float32 (extra ``data``).
-        key: the array of an ``.npz`` file; by default its only array of floats or bytes.
-
-    Returns:
-        (N, ...), floats or bytes.
-
-    Raises:
-        ValueError: no such file, another kind of file, or no array of floats or bytes in it; pickles are never read.
-        ImportError: no scikit-learn, for the digits.
-    """
-    if str(source) == "digits":
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as missing:
-            raise ImportError("the digits come with scikit-learn: pip install 'twoclocks[data]'") from missing
-        return (load_digits().images[:, None] / 8 - 1).astype(np.float32)
-    path = Path(source)
-    if not path.is_file() or path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"data must be a file .npy or .npz that exists, or 'digits', got {str(source)!r}")
-    try:
-        if path.suffix == ".npy":
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            with np.load(path, allow_pickle=False) as arrays:
-                x = _named(arrays, key)
-    except (ValueError, EOFError, zipfile.BadZipFile) as fault:
-        raise ValueError(f"{path.name} cannot be read, pickles never are: {fault}") from fault
-    if not _is_data(x):
-        raise ValueError(f"{path.name} must hold floats or bytes (uint8) of shape (N, ...), got {x.shape} {x.dtype}")
-    return x
 
 
 def load_net(spec: str) -> Denoiser:
@@ -138,7 +101,7 @@ def compare_files(data: str | None, net: str | None, held_out: str | None, out: 
     """The command `twoclocks compare --data FILE --net module:function`: its text; the table goes to a folder.
 
     Args:
-        data, held_out: as of `read_data`.
+        data, held_out: as of `read_data`; held-out samples may be in the file of data, see `read_held_out`.
         net: as of `load_net`.
         out: folder for comparison.csv.
         options: of `compare_with_data`.
@@ -149,7 +112,9 @@ def compare_files(data: str | None, net: str | None, held_out: str | None, out: 
     if not data or not net:
         raise ValueError("give the folder of a run, or both --data FILE and --net module:function")
     try:
-        table = compare_with_data(load_net(net), read_data(data), read_data(held_out) if held_out else None, **options)
+        x = read_data(data)
+        other = read_data(held_out) if held_out else read_held_out(data)
+        table = compare_with_data(load_net(net), x, other, **options)
     except ImportError as missing:
         raise ValueError(str(missing)) from missing
     out.mkdir(parents=True, exist_ok=True)
@@ -178,15 +143,3 @@ def _drawn(rows: Rows, n: int, seed: int, scale: float, shift: float) -> Tensor:
     x = rows.read(np.sort(at)).cpu()
     x = x if x.dtype == torch.float64 else x.float()
     return (x * scale + shift).reshape(-1, *rows.shape)
-
-
-def _named(arrays: Mapping[str, np.ndarray], key: str | None) -> np.ndarray:
-    """The array of this name, or the only one that may be data."""
-    names = [key] if key else [name for name in arrays if _is_data(arrays[name])]
-    if len(names) != 1 or names[0] not in arrays:
-        raise ValueError(f"it holds the arrays {', '.join(arrays)}; name one by key=")
-    return arrays[names[0]]
-
-
-def _is_data(x: np.ndarray) -> bool:
-    return x.ndim >= 2 and len(x) > 0 and (x.dtype.kind == "f" or x.dtype == np.uint8)

@@ -7,8 +7,9 @@ from functools import cache
 from torch import nn
 
 from ...models.layers import SIZES
-from ...theory import Encoding, Rule
+from ...theory import Rule
 from ..discovery import offered
+from ..pixels import Codes
 from .family import Batches, Family, Generations
 
 __all__ = ["Batches", "Family", "Generations", "build_model", "families", "family", "register_family"]
@@ -49,12 +50,12 @@ def register_family(added: Family) -> None:
     _registered[added.name] = added
 
 
-def build_model(name: str, rule: Rule, encoding: Encoding | None = None) -> nn.Module:
+def build_model(name: str, rule: Rule | None, encoding: Codes | None = None) -> nn.Module:
     """A freshly initialised model for the grids of a rule.
 
     Args:
         name: FAMILY-SIZE, such as ``dit-nano``, ``gpt-mini``; SIZE one of nano, micro, mini, small.
-        rule: gives the grid's shape and alphabet.
+        rule: gives the grid's shape and alphabet; None for a DiT on numbers, whose encoding says what it sees.
         encoding: of a DiT; by default -1/+1 for two symbols and one-hot above. A model of symbols takes none.
 
     Returns:

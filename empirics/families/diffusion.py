@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from ...models import EDM, DiT, Size
 from ...models.edm import loss_weight
-from ...theory import Encoding, Law, OptimalDenoiser, Rule
+from ...theory import Density, Encoding, Law, OptimalDenoiser, Rule
 from ...theory.dsm import Denoiser, check_sigmas
 from ...theory.encodings import default_encoding
 from ..comparison.denoisers import compare_on, noisy_batches
 from ..config import RunConfig
 from ..data import random_stream
+from ..pixels import Codes
 from ..references import references_of
 from ..sampling import sample_images, sigma_schedule
 from .family import BLOCK, Batches, Family, Generations, training_rows
@@ -43,13 +44,16 @@ def encoding_of(config: RunConfig, rule: Rule) -> Encoding:
     return Encoding(rule.shape, rule.alphabet, config.encoding)
 
 
-def network(size: Size, rule: Rule, encoding: Encoding | None) -> nn.Module:
-    """A DiT in its EDM preconditioning, called net(y, sigma)."""
-    codes = encoding or default_encoding(rule.shape, rule.alphabet)
-    return EDM(DiT(rule.shape, codes.channels, size), codes.sigma_data)
+def network(size: Size, rule: Rule | None, encoding: Codes | None) -> nn.Module:
+    """A DiT in its EDM preconditioning, called net(y, sigma); for numbers there is no rule, but their codes."""
+    if encoding is None and rule is None:
+        raise ValueError("a DiT needs a rule, or the codes of its data")
+    codes = encoding if encoding is not None or rule is None else default_encoding(rule.shape, rule.alphabet)
+    assert codes is not None
+    return EDM(DiT(codes.shape, codes.channels, size), codes.sigma_data)
 
 
-def batches(config: RunConfig, data: Tensor, encoding: Encoding, block: int) -> Sequence[NoisyImages]:
+def batches(config: RunConfig, data: Tensor, encoding: Codes, block: int) -> Sequence[NoisyImages]:
     """Images of random training samples, with noise of log-normal levels."""
     rows = training_rows(config, len(data), block)
     stream = random_stream(config.seed, "noise", block)
@@ -59,7 +63,7 @@ def batches(config: RunConfig, data: Tensor, encoding: Encoding, block: int) -> 
     return [NoisyImages(data[rows[k].to(data.device)], noise[k], sigma[k]) for k in range(BLOCK)]
 
 
-def loss(denoiser: Denoiser, batch: NoisyImages, encoding: Encoding) -> Tensor:
+def loss(denoiser: Denoiser, batch: NoisyImages, encoding: Codes) -> Tensor:
     """The EDM training loss of any denoiser: weighted squared error, mean over batch and dimensions."""
     sigma = batch.sigma[:, None, None, None]
     denoised = denoiser(batch.clean + sigma * batch.noise, batch.sigma)
@@ -72,10 +76,12 @@ def generate(
     n: int,
     generator: torch.Generator,
     config: RunConfig,
-    encoding: Encoding | None,
+    encoding: Codes | None,
     fixed: bool = False,
 ) -> Generations:
-    """Grids from Gaussian noise along the probability-flow ODE, decoded. `fixed` takes Heun's steps for churning ones.
+    """Grids or samples from Gaussian noise along the probability-flow ODE, decoded.
+
+    `fixed` takes Heun's steps for churning ones.
 
     Raises:
         ValueError: no encoding.
@@ -109,16 +115,20 @@ def passes(config: RunConfig) -> float:
 
 def compare(
     models: Iterable[tuple[int, nn.Module]],
-    laws: Mapping[str, Law],
+    laws: Mapping[str, Law | Density],
     splits: dict[str, Tensor],
     config: RunConfig,
-    encoding: Encoding,
+    encoding: Encoding | None,
     progress: bool,
     sigmas: Sequence[float] | Tensor | None = None,
     n_noise: int = 2,
 ) -> dict[int, pd.DataFrame]:
-    """`compare_denoisers` for each model, all on the same noisy images; it keeps the references' answers in memory."""
-    levels = check_sigmas([encoding.sigma_data * s for s in SIGMAS] if sigmas is None else sigmas)
+    """`compare_denoisers` for each model, all on the same noisy images; it keeps the references' answers in memory.
+
+    Without an encoding, splits are numbers of unit spread, and laws densities of them.
+    """
+    spread = 1.0 if encoding is None else encoding.sigma_data
+    levels = check_sigmas([spread * s for s in SIGMAS] if sigmas is None else sigmas)
     references = {name: OptimalDenoiser(law, encoding) for name, law in laws.items()}
     calls = n_noise * len(levels) * sum(math.ceil(len(x) / 1024) for x in splits.values())
     noise = random_stream(config.seed, "comparison noise")

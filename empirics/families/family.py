@@ -14,6 +14,7 @@ from ...models.layers import Size
 from ...theory import Encoding, Rule
 from ..config import RunConfig
 from ..data import random_stream
+from ..pixels import Codes
 from ..references import references_of
 
 BLOCK = 64
@@ -21,10 +22,10 @@ BLOCK = 64
 
 
 class Generations(NamedTuple):
-    """Grids that a model generated."""
+    """What a model generated."""
 
-    symbols: Tensor  # int64 (n, D)
-    ambiguous: Tensor  # bool (n,): some cell is far from every code; never so where symbols are generated
+    symbols: Tensor  # int64 (n, D); or, of data without a rule, samples (n, ...), float32 or uint8
+    ambiguous: Tensor  # bool (n,): some cell is far from every code, or not a number; never so of generated symbols
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Family:
         place: column of its comparisons that says where the network was looked at.
         loss_label: the unit of its training loss.
         encoding: (config, rule) -> how symbols become what the network sees; None where it sees symbols.
-        network: (size, rule, encoding) -> a fresh network.
+        network: (size, rule, encoding) -> a fresh network; the rule is None for numbers, which only a gaussian channel
+            takes.
         batches: (config, data, encoding, block) -> the inputs of `BLOCK` training steps, from seed and block alone.
         loss: (network, one of these inputs, encoding) -> the training loss, a scalar tensor.
         generate: (network, n, generator, config, encoding, fixed=False) -> n grids; all randomness comes from the CPU
@@ -58,7 +60,7 @@ class Family:
     place: Literal["sigma", "position", "mask_rate"]
     loss_label: str
     encoding: Callable[[RunConfig, Rule], Encoding | None]
-    network: Callable[[Size, Rule, Any], nn.Module]
+    network: Callable[[Size, Any, Any], nn.Module]
     batches: Callable[[RunConfig, Tensor, Any, int], Sequence[Any]]
     loss: Callable[..., Tensor]
     generate: Callable[..., Generations]
@@ -75,14 +77,14 @@ class Batches:
     Args:
         family: draws them.
         config: gives batch size and seed.
-        train: training symbols (N, D).
+        train: training symbols (N, D), or samples (N, ...).
         encoding: of the family's network.
         device: where batches are wanted.
         rule: of an online run, whose every batch is fresh.
     """
 
     def __init__(
-        self, family: Family, config: RunConfig, train: Tensor, encoding: Encoding | None, device: torch.device,
+        self, family: Family, config: RunConfig, train: Tensor, encoding: Codes | None, device: torch.device,
         rule: Rule | None = None,
     ) -> None:  # fmt: skip
         self.family, self.config, self.encoding, self.device = family, config, encoding, device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ...models import MaskedTransformer, Size
 from ...theory import Law, Rule
 from ...theory import rule as build_rule
 from ..comparison.masked import compare_masked_on, mask_laws, masked_grids
+from ..comparison.masked_generation import drawn, fill_in, pick
 from ..config import RunConfig
 from ..data import random_stream
 from .family import BLOCK, Family, Generations, entropy_floors, no_encoding, training_rows
@@ -132,54 +133,16 @@ def generate(
         turns = ((due <= high) & (due > low) for high, low in zip(edges, [*edges[1:-1], -1], strict=False))
         for turn in turns:
             if bool(turn.any()):
-                x = torch.where(turn, _drawn(model(x), uniform), x)
+                x = torch.where(turn, drawn(model(x), uniform), x)
     elif config.unmasking == "one":
-        x = _complete(model, x, order, uniform)
+        x = fill_in(model, x, order, uniform)
     else:
         for _ in range(D):
             logits = model(x)
             surest = logits.softmax(-1).amax(-1).masked_fill(x != Q, -1)
             cells = surest.argmax(1, keepdim=True)
-            x = x.scatter(1, cells, _drawn(_pick(logits, cells), uniform.gather(1, cells)))
+            x = x.scatter(1, cells, drawn(pick(logits, cells), uniform.gather(1, cells)))
     return Generations(x.cpu(), torch.zeros(n, dtype=torch.bool))
-
-
-@torch.no_grad()
-def complete(model: Callable[[Tensor], Tensor], x: Tensor, alphabet: int, generator: torch.Generator) -> Tensor:
-    """Partly masked grids filled in one cell at a time, in random order: exact for exact conditionals.
-
-    Args:
-        model: any callable that returns logits (B, D, Q) for symbols (B, D), int64, with the symbol Q where masked.
-        x: such symbols; visible cells stay as they are.
-        alphabet: Q.
-        generator: source of two random numbers a cell, on the CPU.
-
-    Returns:
-        Symbols int64 (B, D), on the device of x.
-    """
-    due, uniform = (torch.rand(x.shape, generator=generator).to(x.device) for _ in range(2))
-    order = due.masked_fill(x != alphabet, 2).argsort(1)  # visible cells last
-    return _complete(model, x, order[:, : int((x == alphabet).sum(1).max())], uniform)
-
-
-def _complete(model: Callable[..., Tensor], x: Tensor, order: Tensor, uniform: Tensor) -> Tensor:
-    """Fill in the masked cells of x in an order (B, M) by the numbers uniform (B, D); visible cells are left."""
-    for cells in order.split(1, 1):
-        logits = model(x, cells) if isinstance(model, MaskedTransformer) else _pick(model(x), cells)
-        seen = x.gather(1, cells)
-        drawn = _drawn(logits, uniform.gather(1, cells))
-        x = x.scatter(1, cells, torch.where(seen == logits.shape[-1], drawn, seen))
-    return x
-
-
-def _pick(values: Tensor, cells: Tensor) -> Tensor:
-    """The rows of values (B, D, Q) at cells (B, M): (B, M, Q)."""
-    return values.gather(1, cells[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
-    """A symbol from each law (..., Q), int64 (...), by inverting its distribution function at a number in [0, 1)."""
-    return (uniform[..., None] > logits.softmax(-1).cumsum(-1)[..., :-1]).sum(-1)
 
 
 def passes(config: RunConfig) -> float:

@@ -16,9 +16,9 @@ from torch import Tensor
 from ...theory import Law, Rule
 from ...theory.channels import Mask
 from ..comparison.masked import masked_grids
+from ..comparison.masked_generation import complete
 from ..comparison.splits import comparison_splits
 from ..data import hash_rows, occur
-from ..families.masked import complete
 from ..references import SLOW
 from ..runs.run import Run
 from ..style import COLOURS, new_figure
@@ -154,7 +154,7 @@ def _draw(ax: Axes, table: pd.DataFrame, run: Run | RunSummary, outcome: str) ->
     lines: list[tuple[pd.DataFrame, str, dict[str, Any]]] = []
     for phase, step in phase_steps(run).items():
         colour, style = PHASE_STYLES[phase]
-        look = {"color": colour, "ls": style, "marker": "." if phase == AFTER else "", "ms": 5}
+        look: dict[str, Any] = {"color": colour, "ls": style, "marker": "." if phase == AFTER else "", "ms": 5}
         lines.append((table[(table["model"] == LEARNED) & (table["step"] == step)], f"{phase}: step {step}", look))
     for model, label, colour, style in (
         ("rule optimum", "exact optimum of the rule: chance", COLOURS["chance"], "-."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..onsets import CLOCKS
+from ..onsets import CLOCKS, DATA_CLOCKS, Onset
 from ..runs.reading import config_kinds
 from ..statistics.claims import CLAIMS, STATEMENTS, ClaimVerdict, evaluate_claims
 from ..statistics.runs_table import clocks_by_cell, rule_complexity
@@ -27,6 +28,7 @@ NOT_TESTED = {
 """Claims that no runs table decides, and why."""
 
 _MOST_SETTINGS = 12
+_MOST_OF_DATA = 20
 _BOOTSTRAP = 1000
 
 
@@ -78,6 +80,9 @@ def find(runs: pd.DataFrame) -> tuple[list[Findings], list[str]]:
     """
     notes = []
     table = runs[runs["status"].isin(["finished", "stopped"])]
+    of_data = table["data"].notna()
+    notes += data_notes(table[of_data])
+    table = table[~of_data]
     known = ~((table["tau_rule_lower"] == 0) & np.isinf(table["tau_rule_upper"]))
     known &= ~((table["tau_mem_lower"] == 0) & np.isinf(table["tau_mem_upper"]))
     if not known.all():
@@ -94,6 +99,25 @@ def find(runs: pd.DataFrame) -> tuple[list[Findings], list[str]]:
         named = part.assign(rule=_plain(part["rule"]), model=_plain(part["model"]))
         found.append(Findings(setting, named, _claims(named), _scalings(named), _cells(named)))
     return found, notes
+
+
+def data_notes(runs: pd.DataFrame) -> list[str]:
+    """The clocks of runs on data of one's own, which claims on rules do not test: one note a run, a few of many."""
+    if runs.empty:
+        return []
+
+    def onset(row: Mapping[Any, Any], clock: str) -> str:
+        return str(Onset(*(row[f"{clock}_{part}"] for part in ("step", "lower", "upper", "censored"))))
+
+    notes = [
+        f"Runs on data, which have no tau_rule but tau_best, the step with the least held-out loss: {len(runs)}; in "
+        "clocks.csv all of them"
+    ]
+    for row in runs.head(_MOST_OF_DATA).to_dict("records"):
+        clocks = ", ".join(f"{clock} {onset(row, clock)}" for clock in DATA_CLOCKS)
+        run = f"{row['run']}: {row['model']} on {row['rule']}, N = {row['n_train']}, chance {row['chance']:.2g}"
+        notes.append(f"{run}: {clocks} steps")
+    return notes
 
 
 def group_size(spec: str) -> float:

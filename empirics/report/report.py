@@ -75,6 +75,8 @@ def _clocks_csv(runs: pd.DataFrame) -> str:
     onsets = runs.loc[table.index, ends].dropna(axis=1)  # an onset that some runs did not measure has no place here
     whole = [name for name in CRITERIA if {f"{name}_lower", f"{name}_upper"} <= set(onsets)]
     kept = onsets[[f"{name}_{end}" for name in whole for end in ("lower", "upper")]]
+    if table["data"].notna().any():
+        kept = kept.join(runs.loc[table.index, ["tau_best_lower", "tau_best_upper"]])
     table = pd.concat([table, kept, runs.loc[table.index, ["run"]]], axis=1)
     for name in table:  # whatever type pandas gives to text, which changes from version to version
         table[name] = table[name].map(_not_a_formula)

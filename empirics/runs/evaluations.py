@@ -31,8 +31,8 @@ _LINE = re.compile(
     rb'(\{.*), "seconds": [0-9.eE+-]+(?:, "samples": "([0-9a-f]{64})", "digest": "([0-9a-f]{64})")?\}', re.DOTALL
 )
 _BOUND = ("samples", "digest")  # columns of text, in lines that match
-_REQUIRED = ("loss", "seconds", "rule_accuracy", "memorization", "memorization_p")
-_WITH_BOUNDS = ("rule_accuracy", "group_accuracy", "memorization", "group_memorization", "novel_valid")
+_REQUIRED = ("loss", "seconds", "memorization", "memorization_p")
+_WITH_BOUNDS = ("rule_accuracy", "group_accuracy", "memorization", "group_memorization", "novel_valid", "chance")
 _RATIOS = {*(f"{name}{end}" for name in _WITH_BOUNDS for end in ("", "_low", "_high")),
            "memorization_p", "ambiguous", "distinct"}  # fmt: skip
 
@@ -127,7 +127,7 @@ def read_evaluations(path: Path, config: RunConfig, root: str) -> Evaluations:
         if step != wanted:
             lacks = "lacks the evaluation at" if step > wanted else "has an evaluation that was not due before"
             raise DamagedFile(f"{printable(path)}, line {number}: step {step:g}; it {lacks} step {wanted}")
-    _check_values(path, columns)
+    _check_values(path, columns, "rule_accuracy" if config.data is None else "held_out_loss")
     digests, samples = [root], []
     for number, (line, match) in enumerate(zip(lines, matches, strict=True), start=1):
         body, of_samples, stated = (match[1], match[2], match[3]) if match else (line, None, None)
@@ -177,8 +177,11 @@ def _first_bad_line(lines: list[bytes]) -> str:
     return ""
 
 
-def _check_values(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """Ratios and p-values lie in 0..1 and within their bounds; wall time does not run back."""
+def _check_values(path: Path, columns: dict[str, np.ndarray], learned: str) -> None:
+    """Ratios and p-values lie in 0..1 and within their bounds; wall time does not run back.
+
+    The columns that every run has are there, and the one that says what it has learned.
+    """
 
     def refuse(name: str, bad: np.ndarray, must: str) -> None:
         if bad.any():
@@ -186,7 +189,7 @@ def _check_values(path: Path, columns: dict[str, np.ndarray]) -> None:
             value = columns[name][line]
             raise DamagedFile(f"{printable(path)}, line {line + 1}: {name} must {must}, got {value:g}")
 
-    if missing := [name for name in _REQUIRED if name not in columns]:
+    if missing := [name for name in (*_REQUIRED, learned) if name not in columns]:
         raise DamagedFile(f"{printable(path)} has no column {missing[0]}")
     for name in _RATIOS & columns.keys():
         values = columns[name]

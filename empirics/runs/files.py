@@ -11,7 +11,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,28 @@ def read_symbols(
         return x.astype(np.int64), values
     except (ValueError, TypeError, KeyError) as fault:
         raise DamagedFile(printable(f"{path} does not hold grids of symbols ({fault})")) from None
+
+
+def write_samples(path: Path, **arrays: np.ndarray) -> str:
+    """Arrays of floats, bytes or booleans by name; returns the file's SHA-256."""
+    buffer = io.BytesIO()
+    contiguous: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    np.savez(buffer, **contiguous)
+    write_atomically(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def read_samples(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names that `write_samples` wrote.
+
+    Raises:
+        DamagedFile: missing, other arrays, or anything but float32, bytes and booleans.
+    """
+    arrays = read_arrays(path, _SYMBOLS_LIMIT, kinds="bfu")
+    known = (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(bool))
+    if set(arrays) != set(names) or any(array.dtype not in known for array in arrays.values()):
+        raise DamagedFile(f"{printable(path)} does not hold the arrays {', '.join(names)}")
+    return arrays
 
 
 def digest_path(path: Path) -> Path:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ..criteria import CRITERIA
 from ..null_again import null_again
-from ..onsets import CLOCKS, locate
+from ..onsets import CLOCKS, DATA_CLOCKS, locate
 from .cache import METRIC, read_cache, write_cache
 from .foreign_files import DamagedFile, printable
 from .reading import UNFINISHED, RunRecord, alphabet_of, config_kinds, read_record
@@ -64,7 +64,8 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
 
     Returns:
         Columns: every RunConfig field; status; chance, null (of copying) and group_chance; seconds; for each clock
-        ``tau_rule`` and ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; _lower and
+        ``tau_rule`` and ``tau_mem`` its _step, _lower, _upper (steps, inf when censored) and _censored; the same of
+        ``tau_best``, where any run has learned data of one's own: its tau_rule says nothing, (0, inf]; _lower and
         _upper of every other onset of `CRITERIA`, NaN where a run did not measure what it needs; ``run``, the path
         relative to the folder, as in `load_metrics`, and ``path``, absolute. Sorted by run.
 
@@ -78,7 +79,8 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
     if table.empty:
         still = f" ({waiting} unfinished)" if waiting else ""
         raise ValueError(f"{printable(path)} holds no run that has ended{still}")
-    clocks = [f"{clock}_{part}" for clock in CLOCKS for part in ("step", "lower", "upper", "censored")]
+    shown_clocks = CLOCKS if table["data"].isna().all() else ("tau_best", *CLOCKS)
+    clocks = [f"{clock}_{part}" for clock in shown_clocks for part in ("step", "lower", "upper", "censored")]
     if not waiting or not unfinished:
         table = table.astype({f"{clock}_censored": bool for clock in CLOCKS})
     shown = [*config_kinds(), "status", "chance", "null", "group_chance", "seconds", *clocks, *_other_ends(), "run"]
@@ -250,7 +252,7 @@ def _schema() -> pa.Schema:
     config = {name: _ARROW[kind] for name, (kind, _) in config_kinds().items()}
     result = {"status": pa.string(), **dict.fromkeys(("chance", "null", "group_chance", "seconds"), pa.float64())}
     result |= {"steps_done": pa.int64(), "support_size": pa.string(), "environment": pa.string()}
-    for clock in CLOCKS:
+    for clock in dict.fromkeys((*CLOCKS, *DATA_CLOCKS)):
         result |= {f"{clock}_{part}": pa.float64() for part in ("step", "lower", "upper")}
         result[f"{clock}_censored"] = pa.bool_()
     ends = dict.fromkeys(_other_ends(), pa.float64())

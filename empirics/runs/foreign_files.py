@@ -95,8 +95,13 @@ def load_json(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:
-    """The arrays of whole numbers or booleans of an .npz file that `np.savez` wrote: never compressed, so never a bomb.
+def read_arrays(path: Path, limit: int, kinds: str = "bui") -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that `np.savez` wrote: never compressed, so never a bomb.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+        kinds: of numbers that it may hold, as numpy names them: by default whole ones and booleans.
 
     Raises:
         DamagedFile: missing, or anything else than such a file of at most `limit` bytes.
@@ -109,23 +114,24 @@ def read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:
                 raise ValueError(f"{len(entries)} arrays")
             if packed := [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size > len(content)]:
                 raise ValueError(f"{packed[0].filename[:60]!r} is compressed")
-            return {entry.filename.removesuffix(".npy"): _array(archive.read(entry)) for entry in entries}
+            return {entry.filename.removesuffix(".npy"): _array(archive.read(entry), kinds) for entry in entries}
     except DamagedFile:
         raise
     except FileNotFoundError:
         raise DamagedFile(f"{printable(path)} is missing") from None
     except (ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile) as fault:
-        raise DamagedFile(printable(f"{path} does not hold grids of symbols ({fault})")) from None
+        what = "numbers" if "f" in kinds else "grids of symbols"
+        raise DamagedFile(printable(f"{path} does not hold {what} ({fault})")) from None
 
 
-def _array(content: bytes) -> np.ndarray:
+def _array(content: bytes, kinds: str) -> np.ndarray:
     stream = io.BytesIO(content)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array of an unknown format")
     shape, by_columns, kind = np.lib.format.read_array_header_1_0(stream)
     size = len(content) - stream.tell()
-    if kind.kind not in "bui" or kind.hasobject or by_columns:
-        raise ValueError(f"an array of type {kind}, not of whole numbers")
+    if kind.kind not in kinds or kind.hasobject or by_columns:
+        raise ValueError(f"an array of type {kind}, not of {'numbers' if 'f' in kinds else 'whole numbers'}")
     if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != size:
         raise ValueError(f"an array of {size} bytes cannot have the shape {str(shape)[:60]}")
     return np.frombuffer(content, kind, offset=stream.tell()).reshape(shape).copy()

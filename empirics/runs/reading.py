@@ -21,7 +21,7 @@ import numpy as np
 from ...theory import rule
 from ..config import RunConfig
 from ..criteria import CRITERIA, FORMER
-from ..onsets import CLOCKS, locate
+from ..onsets import CLOCKS, DATA_CLOCKS, locate
 from .evaluations import MOST_COLUMNS, Evaluations, check_against, read_evaluations
 from .foreign_files import DamagedFile, brief, printable, read_json_object
 
@@ -44,7 +44,8 @@ class RunRecord:
         result: of result.json; empty before the run has ended.
         values: config fields, status and, once the run has ended, chance, group_chance, null (not in old runs, whose
             clocks are those of `FORMER`), seconds, steps_done,
-            support_size, environment (JSON), and each clock's _step, _lower, _upper, _censored.
+            support_size, environment (JSON), and each clock's _step, _lower, _upper, _censored. Of a run that learns
+            data tau_rule says nothing, (0, inf], and tau_best is there too.
     """
 
     config: RunConfig
@@ -71,7 +72,7 @@ def read_record(folder: str | Path) -> RunRecord:
     # The result before the metrics: a run that ends while it is read has written all of them by then.
     has_ended = path.is_symlink() or path.exists()
     result = read_json_object(path, _SMALL)[0] if has_ended else {}
-    ended = _result(path, result) if has_ended else {"status": UNFINISHED}
+    ended = _result(path, result, config) if has_ended else {"status": UNFINISHED}
     evaluations = read_evaluations(metrics, config, digest)
     if has_ended:
         check_against(metrics, evaluations, config, ended["status"], ended["steps_done"])
@@ -138,12 +139,13 @@ def read_config(path: Path) -> tuple[RunConfig, str]:
         raise DamagedFile(printable(f"{path}: {fault}")[:1000]) from None
 
 
-def _result(path: Path, stored: dict[str, Any]) -> dict[str, Any]:
+def _result(path: Path, stored: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     status = stored.get("status")
     if status not in STATUSES:
         raise DamagedFile(f"{printable(path)}: status must be one of {', '.join(STATUSES)}, got {brief(status)}")
     values: dict[str, Any] = {"status": status}
-    for name, most in (("chance", 1.0), ("group_chance", 1.0), ("seconds", math.inf)):
+    ruled = config.data is None
+    for name, most in (("chance", 1.0), *((("group_chance", 1.0),) if ruled else ()), ("seconds", math.inf)):
         values[name] = _checked(path, name, stored.get(name), float)
         if not 0 <= values[name] <= most:
             wanted = "lie in 0..1" if most == 1 else "be at least 0"
@@ -159,8 +161,10 @@ def _result(path: Path, stored: dict[str, Any]) -> dict[str, Any]:
         raise DamagedFile(f"{printable(path)}: environment must be an object of texts")
     checked = {_checked(path, "environment", k, str): _checked(path, k, v, str) for k, v in environment.items()}
     values["environment"] = json.dumps(checked, sort_keys=True)
+    if not ruled:  # nothing is known of a rule
+        values |= {"group_chance": math.nan, **_ends("tau_rule", math.inf, 0.0, math.inf)}
     onsets = stored.get("onsets")
-    for clock in CLOCKS:
+    for clock in CLOCKS if ruled else DATA_CLOCKS:
         onset = onsets.get(clock) if isinstance(onsets, dict) else None
         if not isinstance(onset, dict):
             raise DamagedFile(f"{printable(path)} has no onset {clock}")
@@ -169,9 +173,13 @@ def _result(path: Path, stored: dict[str, Any]) -> dict[str, Any]:
         if not 0 <= lower <= upper or onset.get("censored") is not math.isinf(upper):
             raise DamagedFile(f"{printable(path)}: {clock} must have 0 <= lower <= upper, censored when upper is null")
         step = _or_infinite(path, f"{clock} step", onset.get("step"))
-        ends = {"step": step, "lower": lower, "upper": upper, "censored": math.isinf(upper)}
-        values |= {f"{clock}_{part}": value for part, value in ends.items()}
+        values |= _ends(clock, step, lower, upper)
     return values
+
+
+def _ends(clock: str, step: float, lower: float, upper: float) -> dict[str, Any]:
+    ends = {"step": step, "lower": lower, "upper": upper, "censored": math.isinf(upper)}
+    return {f"{clock}_{part}": value for part, value in ends.items()}
 
 
 def _check_digests(path: Path, result: dict[str, Any], evaluations: Evaluations, config_digest: str) -> None:

@@ -16,38 +16,31 @@ import torch
 from torch import Tensor, nn
 
 from ...models.layers import set_precision
-from ...theory import Encoding, Rule, chance_memorization, rule
+from ...theory import Encoding, Rule, chance_memorization
 from ..config import RunConfig
-from ..data import hash_rows, training_set
 from ..families import Family, Generations, build_model, family
-from ..hardware import processor_flags, resolve_precision
+from ..hardware import resolve_precision
 from ..null_again import null_again
 from ..onsets import Onset, clock_onsets, find_onsets
+from ..pixels import Codes, Pixels
 from ..placement import place_network
 from ..references import References, references_of
 from ..state_counts import state_counts
+from ..tasks import Task, TrainingData, task_of
 from ..versions import own_version
-from .checkpoints import check_weights, checkpoint_path, kept_steps, read_state, state_files
-from .evaluations import Evaluations, evaluation_line
+from .checkpoints import check_weights, checkpoint_path, kept_steps, state_files
+from .evaluations import Evaluations
 from .files import (
-    append_line,
-    read_symbols,
     read_tensors,
-    remove_tensors,
     temporaries,
-    write_atomically,
-    write_json,
-    write_symbols,
-    write_tensors,
 )
 from .foreign_files import DamagedFile, own_folder, printable, read_json_object, read_regular
-from .lock import LOCK
-from .reading import FORMAT, RunRecord, read_record, result_digest
+from .reading import RunRecord, read_record
 
 LEFT_OUT = "left_out.json"
 """In the folder of a light run: which of "samples", "weights" and "training_set" were left out (see `light.py`)."""
-_HARDWARE = ("device", "precision")
-_PARTS = ("checkpoints", "samples")
+HARDWARE = ("device", "precision")
+PARTS = ("checkpoints", "samples")
 _ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
 
 
@@ -71,7 +64,6 @@ class Run:
         self.config = config
         self.device = "cpu"
         self._precision: str | None = None
-        self._config_digest = self._digest = ""  # of config.json, and of the evaluations so far, while it is written
 
     def on(self, device: str, precision: str | None = None) -> Run:
         """The run with networks that `model` puts on a device, in a precision; by default that of the training.
@@ -90,10 +82,29 @@ class Run:
             about = "damaged"
         return f"Run({str(self.path)!r}, {about})"
 
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it: its settings, how it ended, and both clocks."""
+        try:
+            record = self.read()
+            facts = {name: record.values[name] for name in ("model", "rule", "n_train", "seed", "status")}
+            if self.ended:
+                facts |= {name: f"{onset} steps" for name, onset in self.onsets.items()}
+            facts["folder"] = str(self.path)
+        except ValueError as fault:
+            facts = {"damaged": str(fault)}
+        return pd.DataFrame(facts.items(), columns=["run", ""]).to_html(index=False)
+
+    @property
+    def task(self) -> Task:
+        """What the run learns: a rule, or data."""
+        return task_of(self.config)
+
     @property
     def rule(self) -> Rule:
-        """The rule of the run's grids."""
-        return rule(self.config.rule)
+        """The rule of the run's grids; ValueError for a run that learns data."""
+        if (found := self.task.rule) is None:
+            raise ValueError(f"the run in {self.path} learns {self.config.rule}, which has no rule")
+        return found
 
     @property
     def references(self) -> References:
@@ -102,15 +113,26 @@ class Run:
 
     @property
     def encoding(self) -> Encoding | None:
-        """The encoding of the images that the network sees; None where it sees symbols."""
-        return self.family.encoding(self.config, self.rule)
+        """The encoding of the images that the network sees; None where it sees symbols. Of data there are `pixels`."""
+        return family(self.config.model).encoding(self.config, self.rule)
+
+    @property
+    def pixels(self) -> Pixels:
+        """How the samples of a run on data become what its network sees; ValueError for a run on a rule."""
+        if not isinstance(codes := self._codes(), Pixels):
+            raise ValueError(f"the run in {self.path} learns a rule, whose symbols have an `encoding`")
+        return codes
+
+    def _codes(self) -> Codes | None:
+        return self.task.codes(self.training_data if self.task.rule is None else None)
 
     @property
     def floors(self) -> dict[str, float]:
         """The training loss of both exact optima, in the units of `loss`: "population", the rule's, which a model that
         has learned nothing of the training set attains; and "empirical", the least any model can reach, by memorizing.
+        Of data the second alone is known.
         """
-        return self.family.floors(self.config, self.rule, self.train_set, self.encoding)
+        return self.task.floors(self.training_data)
 
     @property
     def family(self) -> Family:
@@ -155,7 +177,7 @@ class Run:
 
     @property
     def onsets(self) -> dict[str, Onset]:
-        """The two clocks, tau_rule and tau_mem.
+        """The two clocks, tau_rule and tau_mem; of data, tau_best, the best held-out loss, and tau_mem.
 
         The result of a run that ended before there was a null of copying states other criteria, `FORMER`; its clocks
         are found again from its metrics.
@@ -209,9 +231,9 @@ class Run:
         """
         path = self.path / "hardware.json"
         found = read_json_object(path, 2**20)[0] if os.path.lexists(path) else self.config.to_dict()
-        if not all(isinstance(found.get(name), str) for name in _HARDWARE):
+        if not all(isinstance(found.get(name), str) for name in HARDWARE):
             raise DamagedFile(f"{printable(path)} must name a device and a precision")
-        return {name: found[name] for name in _HARDWARE}
+        return {name: found[name] for name in HARDWARE}
 
     @property
     def state_counts(self) -> pd.DataFrame:
@@ -231,21 +253,27 @@ class Run:
 
     @property
     def train_set(self) -> Tensor:
-        """The training symbols, int64 (N, D); of a light run, drawn again from rule, N and seed.
+        """The training symbols, int64 (N, D); of data, the samples (N, ...).
 
         Raises:
-            DamagedFile: they are not N different valid grids of the rule, or not those that the run ended with.
+            DamagedFile: as of `training_data`.
         """
-        path, known = self.path / "training_set.npz", self.rule
+        return self.training_data.train
+
+    @property
+    def training_data(self) -> TrainingData:
+        """What the run was trained on and, of data, its held-out samples; of a light run, drawn again by its config.
+
+        Raises:
+            DamagedFile: it is not N different valid grids of the rule, or N samples, or not what the run ended with.
+        """
+        path = self.path / "training_set.npz"
         if "training_set" in self.left_out:
-            return training_set(known, self.config.n_train, self.config.seed)
-        x = torch.from_numpy(read_symbols(path, self.config.n_train, known.dim, known.alphabet)[0])
+            return self.task.data()
         stated = self.result.get("digests", {}).get("training_set")
-        if stated is not None and stated != self._training_set_digest():
+        if stated is not None and os.path.lexists(path) and stated != self._training_set_digest():
             raise DamagedFile(f"{printable(path)} is not what result.json was made from: it was edited")
-        if not known.is_valid(x).all() or len(hash_rows(x)) != len(x):
-            raise DamagedFile(f"{printable(path)} does not hold different valid grids of {known.spec}")
-        return x
+        return self.task.read_data(path)
 
     def samples(self, step: int) -> Generations:
         """The generations of the evaluation at a step.
@@ -253,8 +281,7 @@ class Run:
         Raises:
             DamagedFile: missing, or not those that were measured.
         """
-        x, flags = self._read_samples(step, self.read().evaluations)
-        return Generations(torch.from_numpy(x), torch.from_numpy(flags["ambiguous"]))
+        return self._read_samples(step, self.read().evaluations)
 
     @property
     def checkpoint_steps(self) -> list[int]:
@@ -273,7 +300,7 @@ class Run:
             raise ValueError(f"{self.path} keeps no weights of step {step}; kept are {steps}")
         step = steps[-1] if step is None else step
         path = checkpoint_path(self.path, "weights", step)
-        model = build_model(self.config.model, self.rule, self.encoding)
+        model = build_model(self.config.model, self.task.rule, self._codes())
         own = model.state_dict()
         check_weights(self.path, self.read(), step, {name: tuple(value.shape) for name, value in own.items()})
         model.load_state_dict(read_tensors(path, 2**22 + sum(value.nbytes for value in own.values()))[0])
@@ -303,98 +330,14 @@ class Run:
                 if whole:
                     read_tensors(checkpoint_path(self.path, "weights", step))
 
-    # What follows writes; `train` calls it.
-
-    def start(self, train: Tensor, resolved: RunConfig) -> None:
-        """Lay out a new run folder; `resolved` is the config with device and precision as they are here."""
-        for name in _PARTS:
-            own_folder(self.path / name, make=True)
-        write_symbols(self.path / "training_set.npz", train.numpy(), self.rule.alphabet)
-        found = {**{name: getattr(resolved, name) for name in _HARDWARE}, "processor": sorted(processor_flags())}
-        write_json(self.path / "hardware.json", found)
-        write_json(self.path / "config.json", {"format": FORMAT, **self.config.to_dict()})  # last: now it is a run
-        self._continue_from(self.read().evaluations, 0)
-
-    def record(self, metrics: dict[str, float], generations: Generations) -> None:
-        """Add one evaluation: its generations, then its line of metrics."""
-        path = self._samples_path(int(metrics["step"]))
-        symbols, flags = generations.symbols.numpy(), generations.ambiguous.numpy()
-        of_samples = write_symbols(path, symbols, self.rule.alphabet, ambiguous=flags)
-        line, self._digest = evaluation_line(metrics, of_samples, self._digest)
-        append_line(self.path / "metrics.jsonl", line)
-
-    def forget_after(self, step: int) -> None:
-        """Drop evaluations later than a step: the training that resumes there makes them again."""
-        evaluations = self.read().evaluations
-        kept = evaluations.lines[: sum(at <= step for at in evaluations.steps)]
-        write_atomically(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in kept))
-        self._continue_from(evaluations, step)
-
-    def _continue_from(self, evaluations: Evaluations, step: int) -> None:
-        self._config_digest, self._digest = evaluations.digests[0], evaluations.digest_at(step)
-
-    def save_weights(self, model: nn.Module, step: int) -> None:
-        """Keep the weights of a step."""
-        write_tensors(
-            checkpoint_path(self.path, "weights", step),
-            model.state_dict(),
-            {"config": self._config_digest, "step": step},
-        )
-
-    def save_state(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Keep the whole training state of a step, and the one before it in case this one is damaged."""
-        note = {"config": self._config_digest, "step": step, "evaluations": self._digest}
-        write_tensors(checkpoint_path(self.path, "state", step), tensors, note)
-        for old in self.state_steps[:-2]:
-            remove_tensors(checkpoint_path(self.path, "state", old))
-
     @property
     def state_steps(self) -> list[int]:
         """The steps whose whole training state is kept."""
         return kept_steps(self.path, "state")
 
-    def load_state(self, largest: int) -> tuple[dict[str, Tensor], list[str]]:
-        """The newest intact training state that fits the evaluations, and a fault for each newer one.
-
-        Args:
-            largest: bytes that a state of this run may have.
-
-        Returns:
-            Named tensors, empty when the run was killed before it kept any state.
-
-        Raises:
-            DamagedFile: states were kept, or evaluations made, and no state is intact.
-        """
-        faults: list[str] = []
-        record = self.read()
-        for step in reversed(self.state_steps):
-            try:
-                return read_state(self.path, record, step, largest), faults
-            except DamagedFile as fault:
-                faults.append(str(fault))
-        # A run killed about its first evaluation has kept no whole state yet, and loses nothing by beginning anew.
-        begun = len(faults) == 1 and faults[0].endswith(".sha256 is missing")
-        if (faults and not begun) or len(record.evaluations.lines) > 1:
-            why = "; ".join(faults) or f"{len(record.evaluations.lines)} evaluations were made, and no state is there"
-            raise DamagedFile(
-                f"{printable(self.path)}: no intact training state is left: {why}; start the run in another folder"
-            )
-        return {}, faults
-
-    def finish(self, result: dict[str, Any]) -> None:
-        """Write the result; a finished run needs its training state no more."""
-        digests = {
-            "config": self._config_digest,
-            "training_set": self._training_set_digest(),
-            "evaluations": self._digest,
-        }
-        result = {**result, "digests": digests}
-        write_json(self.path / "result.json", {**result, "digest": result_digest(result)})
-        self.tidy()
-
     def litter(self) -> list[Path]:
         """What a run that was killed has left and nobody needs: temporary files, and the states of an ended run."""
-        left = [path for name in ("", *_PARTS) for path in temporaries(own_folder(self.path / name))]
+        left = [path for name in ("", *PARTS) for path in temporaries(own_folder(self.path / name))]
         # The state of a run that diverged is kept: it shows how.
         return left + state_files(self.path, orphans=self.status in ("unfinished", "diverged"))
 
@@ -403,15 +346,13 @@ class Run:
         for path in self.litter():
             path.unlink(missing_ok=True)
 
-    def _read_samples(self, step: int, evaluations: Evaluations) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        path, known = self._samples_path(step), self.rule
-        x, flags = read_symbols(path, self.config.n_eval, known.dim, known.alphabet)
+    def _read_samples(self, step: int, evaluations: Evaluations) -> Generations:
+        path = self._samples_path(step)
+        found = self.task.read_generations(path)
         stated = dict(zip(evaluations.steps, evaluations.samples, strict=True)).get(step)
         if stated and hashlib.sha256(read_regular(path, path.stat().st_size)).hexdigest() != stated:
             raise DamagedFile(f"{printable(path)} is not what metrics.jsonl measured: it was altered")
-        if "ambiguous" not in flags:
-            raise DamagedFile(f"{printable(path)} does not say which grids are ambiguous")
-        return x, flags
+        return found
 
     def _training_set_digest(self) -> str:
         path = self.path / "training_set.npz"
@@ -432,40 +373,6 @@ def load_run(path: str | Path) -> Run:
     if not os.path.lexists(folder / "config.json"):
         raise ValueError(f"{printable(folder)} is not a run: it has no config.json")
     return Run(folder, read_record(folder).config)
-
-
-def blocks_a_start(folder: Path) -> str | None:
-    """The name of something in a folder without config.json that no start of a run leaves there; None if all is well.
-
-    A run that was killed before it had its config leaves its lock, its training set and empty folders.
-    """
-    if not os.path.lexists(folder):
-        return None
-    if not folder.is_dir():
-        return folder.name
-    for entry in sorted(folder.iterdir()):
-        if entry.name in _PARTS and not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir()):
-            continue
-        own = entry.name in (LOCK, "training_set.npz", "hardware.json", "error.txt")
-        if own and not entry.is_symlink() and entry.is_file():
-            continue
-        if entry not in temporaries(folder):
-            return entry.name
-    return None
-
-
-def onset_as_json(onset: Onset) -> dict[str, Any]:
-    """Fields of an onset with null for infinity."""
-
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    return {
-        "step": finite(onset.step),
-        "lower": onset.lower,
-        "upper": finite(onset.upper),
-        "censored": onset.censored,
-    }
 
 
 def environment() -> dict[str, str]:

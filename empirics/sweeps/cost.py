@@ -12,17 +12,16 @@ import torch
 from tqdm import tqdm
 
 from ...models.layers import SIZES
-from ...theory import rule
 from ..allocator import keep_freed_memory
 from ..config import RunConfig
-from ..data import random_stream, training_set
+from ..data import random_stream
 from ..engine import Engine
-from ..evaluation import Evaluator
-from ..families import family
+from ..families import Generations, family
 from ..hardware import has_native_bf16, resolve
-from .folders import rule_size
+from ..tasks import task_of
 
 Clock = Callable[[], float]
+Judge = Callable[[Generations], object]
 _THIN = 16  # how much smaller a batch is timed where bf16 is emulated
 
 GPU_RATE = 1.2e14
@@ -43,7 +42,7 @@ def expected_cost(config: RunConfig, step: int | None = None) -> float:
 def step_and_evaluation_cost(config: RunConfig) -> tuple[float, float]:
     """Floating-point operations of one training step, and of one evaluation."""
     layers, _, width = SIZES[config.model.partition("-")[2]]
-    cells = rule_size(config.rule)[0]
+    cells = task_of(config).tokens
     pass_of_one = 2.0 * cells * layers * (12 * width**2 + 2 * cells * width)  # forward, one grid
     generation = pass_of_one * family(config.model).passes(config)
     return 3 * config.batch_size * pass_of_one, config.n_eval * generation
@@ -77,19 +76,19 @@ def measure(config: RunConfig, seconds: float = 0.4) -> Timing:
     torch.set_num_threads(config.threads)
     try:
         started = clock()
-        built = rule(config.rule)
-        train_set = training_set(built, config.n_train, config.seed)
+        task = task_of(config)
+        data = task.data()
         emulated = config.precision == "bf16" and not has_native_bf16(config.device)  # a whole step may take a minute
         batch = max(1, config.batch_size // _THIN) if emulated else config.batch_size
         plain = replace(config, compile=False, batch_size=batch)
-        engine = Engine(plain, built, train_set, family(config.model).encoding(config, built))
-        evaluator = Evaluator(built, train_set)
+        engine = Engine(plain, task.rule, data.train, task.codes(data))
+        evaluate = task.evaluator(data)
         setup = clock() - started
         engine.advance()
         engine.advance()
         step = _repeat(engine.advance, clock, seconds, most=64) * config.batch_size / batch
         few, many = 16, 32 if emulated else min(128, max(32, config.n_eval))
-        short, long = (_time_evaluation(config, engine, evaluator, n, clock) for n in (few, many))
+        short, long = (_time_evaluation(config, engine, evaluate, n, clock) for n in (few, many))
         growth = max(0.0, long - short) / (many - few)
         passes = family(config.model).passes
         scale = passes(config) / passes(replace(config, sampler_steps=2))
@@ -127,13 +126,13 @@ def _kind(config: RunConfig) -> RunConfig:
     )  # fmt: skip
 
 
-def _time_evaluation(config: RunConfig, engine: Engine, evaluator: Evaluator, n: int, clock: Clock) -> float:
+def _time_evaluation(config: RunConfig, engine: Engine, judge: Judge, n: int, clock: Clock) -> float:
     """Of n generations, with a sampler of two steps where there is one."""
     stream, short = random_stream(0, "timing"), replace(config, sampler_steps=2)
 
     def evaluate() -> None:
         model, encoding = engine.generator_model, engine.batches.encoding
-        evaluator.metrics(engine.family.generate(model, n, stream, short, encoding))
+        judge(engine.family.generate(model, n, stream, short, encoding))
 
     evaluate()
     return _repeat(evaluate, clock, 0.1, most=8)

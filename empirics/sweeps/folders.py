@@ -6,16 +6,15 @@ import hashlib
 import json
 import os
 import re
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ...theory import rule
 from ..config import RunConfig, difference
 from ..runs.folder import QUARANTINE
 from ..runs.foreign_files import DamagedFile, own_folder
 from ..runs.lock import LOCK
-from ..runs.run import blocks_a_start, load_run
+from ..runs.run import load_run
+from ..runs.writing import blocks_a_start
 
 ENDED = ("finished", "stopped", "diverged")
 
@@ -38,13 +37,6 @@ def run_name(config: RunConfig) -> str:
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
     readable = f"{config.model}-{config.rule[:60]}-N={config.n_train}-seed={config.seed}"
     return f"{re.sub(r'[^A-Za-z0-9=+]+', '-', readable)}-{digest}"
-
-
-@cache
-def rule_size(spec: str) -> tuple[int, int]:
-    """Cells of a rule's grid, and how many grids are valid; kept, for some rules take seconds to build."""
-    built = rule(spec)
-    return built.dim, built.support_size
 
 
 def check_name(name: str) -> None:

@@ -13,19 +13,18 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from ...theory import rule
 from ..config import RunConfig, difference
-from ..families import family
 from ..plugins import loaded_plugins
 from ..progress import TimedBar, seconds_left, split_seconds
 from ..runs.foreign_files import DamagedFile
 from ..runs.lock import is_held
 from ..runs.reading import UNFINISHED, read_record
 from ..runs.run import Run, load_run
+from ..tasks import task_of
 from ..time_limit import TimeOver, time_ends, time_left
 from .cost import expected_cost, step_and_evaluation_cost, wall_time
 from .executors import CannotStart, open_executor
-from .folders import ENDED, check_name, condition, rule_size, run_name
+from .folders import ENDED, check_name, condition, run_name
 from .side_by_side import usual_per_device
 from .worker import train_run, write_error
 
@@ -152,7 +151,7 @@ def list_jobs(configs: Sequence[RunConfig] | Mapping[str, RunConfig], out: str |
     jobs: dict[str, Job] = {}
     for name, config in pairs:
         check_name(name)
-        check_config(config)
+        task_of(config).check()  # as `train` would, wherever it runs
         if name in jobs:
             raise ValueError(f"the run {name} occurs twice; remove one")
         if named and (folder / name / "config.json").exists():
@@ -168,16 +167,6 @@ def list_jobs(configs: Sequence[RunConfig] | Mapping[str, RunConfig], out: str |
         if found.status == "damaged":
             jobs[name].error = found.fault
     return list(jobs.values())
-
-
-def check_config(config: RunConfig) -> None:
-    """ValueError for a config that `train` would refuse, wherever it runs."""
-    kind = family(config.model)
-    _, support_size = rule_size(config.rule)
-    if config.n_train > support_size:
-        raise ValueError(f"n_train={config.n_train} exceeds the {support_size} valid grids of {config.rule}")
-    if config.encoding is not None:
-        kind.encoding(config, rule(config.rule))
 
 
 class _Sweep:

@@ -26,7 +26,7 @@ from .masked_clocks_report import COMMAND, write_report
 
 RESULTS = Path(__file__).parents[1] / "results" / "masked_clocks"
 RUNS = Path("runs/masked-clocks")
-CELLS = ((2, 24, 0), (2, 48, 0), (2, 48, 1), (3, 48, 0))
+CELLS = ((2, 24, 0), (2, 24, 1), (2, 48, 0), (2, 48, 1), (3, 48, 0))
 """G, N and seed of each run that ends by its clocks."""
 STEPS = 6000
 ENOUGH = 24

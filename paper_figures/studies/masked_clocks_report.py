@@ -109,16 +109,15 @@ def statements(masked: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
 
 def offset(runs: pd.DataFrame, other: str, onset: str) -> str:
     """The ratio of an onset, MDM over another family, at equal rule within the range of N of both; or why not."""
-    pair = runs[runs["architecture"].isin(["mdm", other])]
-    rows = known(pair, onset)
+    rows = known(runs[runs["architecture"].isin(["mdm", other])], onset)
+    ends = [rows.loc[rows["architecture"] == kind, "n_train"] for kind in ("mdm", other)]
+    low, high = max(part.min() for part in ends), min(part.max() for part in ends)
+    rows = rows[rows["n_train"].between(low, high)]
     seen = rows[(rows[f"{onset}_lower"] > 0) & np.isfinite(rows[f"{onset}_upper"])]
     both = [rule for rule, table in seen.groupby("rule") if table["architecture"].nunique() == 2]
-    rows = rows[rows["rule"].isin(both)]
-    ends = [rows.loc[rows["architecture"] == kind, "n_train"] for kind in ("mdm", other)]
+    rows = rows[rows["rule"].isin(both)].reset_index(drop=True)
     if rows.empty:
-        return "undetermined (no rule in which both show it)"
-    low, high = max(part.min() for part in ends), min(part.max() for part in ends)
-    rows = rows[rows["n_train"].between(low, high)].reset_index(drop=True)
+        return "undetermined (no rule and range of N in which both show it)"
     try:
         ratio = onset_ratio(
             rows, onset, (rows["architecture"] == "mdm").to_numpy(), rows["rule"],
@@ -126,7 +125,8 @@ def offset(runs: pd.DataFrame, other: str, onset: str) -> str:
         )  # fmt: skip
     except ValueError as fault:
         return f"undetermined ({fault})"
-    return f"{ratio} ({len(rows)} runs, N = {low} to {high})"
+    ours = int((rows["architecture"] == "mdm").sum())
+    return f"{ratio} ({ours} MDM, {len(rows) - ours} others, N = {low} to {high})"
 
 
 def draw(runs: pd.DataFrame, masked: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -158,7 +158,7 @@ def _draw_clocks(ax: Axes, runs: pd.DataFrame) -> None:
         shift = 1.05 ** (k - 1)
         for onset, dash in (("tau_rule", "-"), ("tau_mem", "--")):
             draw_onsets(ax, table, onset, table["n_train"].to_numpy(float) * shift, (_COLOURS[kind], MARKERS[k]), 3.5)
-            medians = table.groupby("n_train").apply(median_onset, onset, include_groups=False)
+            medians = pd.Series({n: median_onset(cell, onset) for n, cell in table.groupby("n_train")})
             finite = medians[np.isfinite(medians)]
             ax.plot(finite.index * shift, finite, color=_COLOURS[kind], ls=dash, lw=1.2)
     plain_log_ticks(ax, sorted(set(runs["n_train"]))[::2])

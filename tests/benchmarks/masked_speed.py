@@ -123,8 +123,11 @@ def main():
             row = measure(name, precision, asked.rounds)
             rows[row["model"], precision] = row
             print(line(row), flush=True)
-    ordered = [rows[f"mdm-{name}", p] for p in TARGETS for name in STEPS if (f"mdm-{name}", p) in rows]
-    versions = {name: value for name, value in ordered[-1]["environment"].items() if name != "date"}
+            write(stored, [rows[f"mdm-{n}", p] for p in TARGETS for n in STEPS if (f"mdm-{n}", p) in rows])
+
+
+def write(stored, rows):
+    versions = {name: value for name, value in rows[-1]["environment"].items() if name != "date"}
     text = [
         "# Training steps of masked diffusion against BERT",
         "",
@@ -135,9 +138,9 @@ def main():
         "",
         "| model | precision | ours | BERT | ratio (least and greatest turn) | target |",
         "|---|---|---|---|---|---|",
-        *map(line, ordered),
+        *map(line, rows),
     ]
-    stored.write_text(json.dumps({"rows": ordered}, indent=1) + "\n")
+    stored.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     stored.with_suffix(".md").write_text("\n".join(text) + "\n")
 
 

@@ -62,7 +62,7 @@ def test_a_stop_rule_is_met_when_it_says(stop, after):
     assert met == [k + 1 >= after for k in range(5)]
 
 
-def test_patience_counts_from_the_best_held_out_loss():
+def test_patience_counts_from_the_tau_best():
     clocks = tc.Clocks(RULE, TRAIN, stop="patience", patience=2)
     met = []
     for step, loss in enumerate((3.0, 2.0, 2.5, 1.9, 2.0, 2.1), start=1):
@@ -152,14 +152,14 @@ def test_data_without_a_rule_have_a_clock_of_copying_against_held_out_samples_an
     train, control = digits(300, 0), digits(300, 1)
     clocks = tc.Clocks(train=train, control=control, metric="l2-ratio")
     assert clocks.onsets["tau_mem"].censored
-    assert clocks.onsets["best_held_out_loss"].censored
+    assert clocks.onsets["tau_best"].censored
     met = []
     for step, copies, loss in ((10, 0, 3.0), (20, 2, 2.0), (40, 60, 1.5), (80, 150, 1.8), (160, 250, 2.2)):
         generated = torch.cat([train[:copies], digits(300 - copies, step)])
         ratios = clocks.see(step, generated.numpy(), held_out_loss=loss)
         met.append(clocks.should_stop)
     assert str(clocks.onsets["tau_mem"]) == "(20, 40]"
-    best = clocks.onsets["best_held_out_loss"]
+    best = clocks.onsets["tau_best"]
     assert (best.step, best.lower, best.upper, best.censored) == (40, 20, 80, False)
     assert met == [False, False, False, True, True]
     assert ratios["memorization_low"] < 250 / 300 <= ratios["memorization_high"]
@@ -173,10 +173,10 @@ def test_data_without_a_rule_have_a_clock_of_copying_against_held_out_samples_an
 def test_the_best_loss_is_censored_while_it_falls_and_without_losses():
     clocks = tc.Clocks(train=digits(50, 0), control=digits(50, 1), stop="memorized")
     clocks.see(1, digits(50, 2))
-    assert clocks.onsets["best_held_out_loss"].censored
+    assert clocks.onsets["tau_best"].censored
     for step, loss in ((2, 3.0), (3, 2.0)):
         clocks.see(step, digits(50, step), held_out_loss=loss)
-    assert str(clocks.onsets["best_held_out_loss"]) == "> 2"
+    assert str(clocks.onsets["tau_best"]) == "> 2"
     assert not clocks.should_stop
 
 

@@ -130,11 +130,11 @@ def test_a_run_keeps_the_precision_it_began_with(tmp_path, processor, monkeypatc
             raise KeyboardInterrupt
         record(run, *rest)
 
-    record = training.Run.record
-    monkeypatch.setattr(training.Run, "record", killed)
+    record = training.RunWriter.record
+    monkeypatch.setattr(training.RunWriter, "record", killed)
     with pytest.raises(KeyboardInterrupt):
         tc.train(TINY, tmp_path / "cut", progress=False)
-    monkeypatch.setattr(training.Run, "record", record)
+    monkeypatch.setattr(training.RunWriter, "record", record)
     processor(then)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -11,7 +11,7 @@ import twoclocks as tc
 from twoclocks.empirics.config import RunConfig
 from twoclocks.empirics.families import Batches, family
 from twoclocks.empirics.families.masked import FAMILY, count_chances, mask_rate
-from twoclocks.empirics.runs.run import Run
+from twoclocks.empirics.runs.writing import RunWriter
 
 RULE = tc.rule("parity:2x3,G=3")
 TRAIN = torch.tensor([[0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0]])
@@ -186,17 +186,17 @@ def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
     run = tc.train(config, tmp_path / "run", progress=False)
     assert run.metrics["loss"].iloc[-1] < run.metrics["loss"].iloc[0]
     assert run.floors == pytest.approx({"population": math.log(16) / 6, "empirical": math.log(3) / 6})
-    killed = Run.record
+    killed = RunWriter.record
 
     def record(self, metrics, generations):
         killed(self, metrics, generations)
         if metrics["step"] == 30:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "record", record)
+    monkeypatch.setattr(RunWriter, "record", record)
     with pytest.raises(KeyboardInterrupt):
         tc.train(config, tmp_path / "again", progress=False)
-    monkeypatch.setattr(Run, "record", killed)
+    monkeypatch.setattr(RunWriter, "record", killed)
     again = tc.train(config, tmp_path / "again", resume=True, progress=False)
     columns = [name for name in run.metrics if name != "seconds"]
     assert run.metrics[columns].equals(again.metrics[columns])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import twoclocks as tc
-from twoclocks.empirics.families.masked import complete
+from twoclocks.empirics.comparison.masked_generation import complete
 from twoclocks.empirics.probes.mask_rates import loss_by_mask_rate
 from twoclocks.empirics.probes.unmasking import unmasking_completions
 

@@ -155,9 +155,9 @@ def interrupted(tmp_path, monkeypatch):
         if metrics["step"] > 60:
             raise Stop
 
-    record = training.Run.record
+    record = training.RunWriter.record
     with monkeypatch.context() as patched:
-        patched.setattr(training.Run, "record", stop)
+        patched.setattr(training.RunWriter, "record", stop)
         with pytest.raises(Stop):
             tc.train(TINY, tmp_path / "run", progress=False)
     run = tc.load_run(tmp_path / "run")
@@ -295,7 +295,7 @@ def test_every_option_trains_and_resumes(tmp_path, monkeypatch, options):
     config = replace(TINY, steps=30, **options)
     whole = tc.train(config, tmp_path / "whole", progress=False)
     assert whole.metrics["loss"].min() < whole.metrics["loss"].iloc[0]
-    monkeypatch.setattr(training.Run, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(training.RunWriter, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         tc.train(config, tmp_path / "cut", progress=False)
@@ -354,7 +354,7 @@ def test_compiling_falls_back_without_a_compiler(tmp_path, monkeypatch):
 def test_compiled_runs_repeat_and_resume(tmp_path, monkeypatch):
     config = replace(TINY_DIT, precision="bf16", compile=True)
     tc.train(config, tmp_path / "whole", progress=False)
-    monkeypatch.setattr(training.Run, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(training.RunWriter, "finish", lambda self, result: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         tc.train(config, tmp_path / "cut", progress=False)
     monkeypatch.undo()

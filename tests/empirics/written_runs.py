@@ -13,9 +13,9 @@ import numpy as np
 
 from twoclocks.empirics import RunConfig
 from twoclocks.empirics.config import QUICK
-from twoclocks.empirics.onsets import clock_onsets
+from twoclocks.empirics.onsets import clock_onsets, onset_as_json
 from twoclocks.empirics.runs.reading import FORMAT, result_digest
-from twoclocks.empirics.runs.run import environment, onset_as_json
+from twoclocks.empirics.runs.run import environment
 from twoclocks.theory.memorization import binomial_interval, memorization_test
 
 GPT = replace(QUICK["gpt"], rule="parity:6x6,G=3", steps=20000)

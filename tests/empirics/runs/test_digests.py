@@ -29,7 +29,7 @@ def originals(tmp_path_factory):
         config = replace(CONFIG, seed=seed)
         tc.train(config, folder / f"ended{name}", progress=False)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training.Run, "save_weights", cut_at(training.Run.save_weights, 38))
+            patch.setattr(training.RunWriter, "save_weights", cut_at(training.RunWriter.save_weights, 38))
             with pytest.raises(KeyboardInterrupt):
                 tc.train(config, folder / f"cut{name}", progress=False)
     assert tc.load_run(folder / "cut").state_steps == [17, 25]

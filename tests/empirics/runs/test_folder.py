@@ -18,11 +18,10 @@ import twoclocks as tc
 from twoclocks.empirics.criteria import CRITERIA, FORMER
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.null_again import null_again
-from twoclocks.empirics.onsets import find_onsets
+from twoclocks.empirics.onsets import find_onsets, onset_as_json
 from twoclocks.empirics.runs import cache as runs_cache
 from twoclocks.empirics.runs import folder as runs_folder
 from twoclocks.empirics.runs.folder import read_runs_folder
-from twoclocks.empirics.runs.run import onset_as_json
 
 
 @pytest.fixture(scope="module")
@@ -403,3 +402,13 @@ def test_an_old_result_is_judged_again_with_the_null_of_its_training_set(tmp_pat
 
 def test_the_null_of_a_large_rule_is_not_found_again():
     assert null_again("parity:6x6,G=3", 64, 0) == 64 / 2**24
+
+
+def test_a_notebook_shows_a_run_with_its_clocks(tmp_path):
+    write_run(tmp_path / "a&b", GPT, rows=curves(GPT, 100.0, 600.0))
+    run = tc.load_run(tmp_path / "a&b")
+    shown = run._repr_html_()
+    assert f"{run.onsets['tau_mem']} steps" in shown
+    assert "a&amp;b" in shown
+    (tmp_path / "a&b" / "result.json").write_text("{")
+    assert "damaged" in run._repr_html_()

@@ -10,6 +10,7 @@ import pytest
 
 import twoclocks as tc
 from twoclocks.empirics.runs.lock import hold
+from twoclocks.empirics.runs.writing import RunWriter
 from twoclocks.empirics.sweeps import sweep as sweep_module
 from twoclocks.empirics.sweeps import worker
 from twoclocks.empirics.sweeps.folders import run_name
@@ -144,7 +145,7 @@ class Cut:
         if not self.active:
             return self.train(*args, **kwargs)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tc.Run, "finish", lambda self, result: (_ for _ in ()).throw(RuntimeError("cut")))
+            patch.setattr(RunWriter, "finish", lambda self, result: (_ for _ in ()).throw(RuntimeError("cut")))
             return self.train(*args, **kwargs)
 
 
