@@ -59,7 +59,8 @@ class CompareCommand(_OneRun):
     run: tyro.conf.Positional[Path | None] = None
     """folder of a run, which is compared at each checkpoint; leave it out with --data"""
     out: Path | None = None
-    """folder for comparison.csv and, of a run, comparison.png; by default RUN/comparison, or comparison with --data"""
+    """folder for comparison.csv and, of a run, comparison.png and the ladder; by default RUN/comparison, or comparison
+    with --data"""
     n_samples: int = 128
     """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
     Sudoku takes seconds a sample: choose few"""
