@@ -2,7 +2,7 @@
 
 The paper overlays seeds of matched GPT-mini and DiT-mini runs over N and G, raw faint and smoothed thick. Ours shows
 the group sizes on both sides of that frontier at the largest three N of each architecture's smallest model, smoothed by
-an exponential moving average over evaluations (`tc.ema`), which are evenly spaced in log steps.
+an exponential moving average over evaluations (`tc.empirics.ema`), which are evenly spaced in log steps.
 """
 
 from __future__ import annotations

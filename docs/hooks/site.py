@@ -95,7 +95,7 @@ def _fill(kind: str, name: str | None) -> str:
     if kind == "commands":
         return "\n\n".join([cli_help(""), *(f"### {command}\n\n{cli_help(command)}" for command in COMMANDS)])
     if kind == "derivation":
-        return derivation_text(tc.derive(str(name)))
+        return derivation_text(tc.theory.derive(str(name)))
     if kind == "criteria":
         return criteria_table()
     if kind == "slow":  # a mark for the tests

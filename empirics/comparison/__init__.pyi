@@ -1,8 +1,10 @@
 from .adapters import as_denoiser as as_denoiser
+from .data_runs import plot_explained as plot_explained
 from .denoisers import compare_denoisers as compare_denoisers
 from .diffusers import diffusers_denoiser as diffusers_denoiser
 from .figure import plot_comparison as plot_comparison
 from .huggingface import huggingface_next_token as huggingface_next_token
+from .huggingface_masked import huggingface_masked as huggingface_masked
 from .ladder import ladder_over_training as ladder_over_training
 from .ladder_figure import plot_ladder as plot_ladder
 from .masked import compare_masked as compare_masked

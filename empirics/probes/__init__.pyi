@@ -2,6 +2,7 @@ from .basin_claim import claim_basins as claim_basins
 from .basins import basin_volumes as basin_volumes
 from .basins import return_fractions as return_fractions
 from .dissection import dissect as dissect
+from .mask_rates import loss_by_mask_rate as loss_by_mask_rate
 from .nearest import hamming_over_training as hamming_over_training
 from .nearest import nearest_hamming as nearest_hamming
 from .planes import score_planes as score_planes
@@ -16,3 +17,4 @@ from .spectra import gap_onsets as gap_onsets
 from .states import StateRaster as StateRaster
 from .states import state_raster as state_raster
 from .states import transition_matrix as transition_matrix
+from .unmasking import unmasking_completions as unmasking_completions

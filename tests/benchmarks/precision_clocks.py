@@ -69,7 +69,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("runs/precision"))
     options.add_argument("--seeds", type=int, default=8)
     asked = options.parse_args()
-    tc.ended_runs(tc.sweep(configs(asked.seeds), asked.out))
+    tc.empirics.ended_runs(tc.sweep(configs(asked.seeds), asked.out))
     table = tc.load_runs(asked.out).drop(columns="path")
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / "precision_clocks.csv", index=False)

@@ -32,7 +32,7 @@ def seconds_of(configs: list[tc.RunConfig], workers: int) -> tuple[float, float]
     """Wall times of a sweep into an empty folder by workers that have started, and of their start before it."""
     short = [replace(config, steps=20) for config in configs[:workers]]
     took = []
-    with tempfile.TemporaryDirectory() as folder, tc.open_executor("local", workers) as executor:
+    with tempfile.TemporaryDirectory() as folder, tc.empirics.open_executor("local", workers) as executor:
         for part in (short, configs):
             started = time.monotonic()
             table = tc.sweep(part, folder, executor, progress=False)

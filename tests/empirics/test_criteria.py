@@ -127,18 +127,20 @@ def test_ema_against_pandas_and_without_foresight() -> None:
     values = rng.random((3, 12))
     values[1, 4] = math.nan
     for halflife in (0.3, 1.0, 4.0):
-        ours = tc.ema(values, halflife)
+        ours = tc.empirics.ema(values, halflife)
         theirs = pd.DataFrame(values.T).ewm(halflife=halflife, adjust=True).mean().to_numpy().T
         known = ~np.isnan(values)
         np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-12)
         assert np.isnan(ours[1, 4])
-        np.testing.assert_array_equal(tc.ema(values[:, :7], halflife), ours[:, :7])  # later evaluations change nothing
-    np.testing.assert_array_equal(tc.ema(values, 0), values)
+        np.testing.assert_array_equal(
+            tc.empirics.ema(values[:, :7], halflife), ours[:, :7]
+        )  # later evaluations change nothing
+    np.testing.assert_array_equal(tc.empirics.ema(values, 0), values)
     np.testing.assert_array_equal(
-        tc.ema(np.full(50, 0.9), 1.7), 0.9
+        tc.empirics.ema(np.full(50, 0.9), 1.7), 0.9
     )  # rounding must not keep a curve off its threshold
     with pytest.raises(ValueError, match="ema_halflife"):
-        tc.ema(values, -1)
+        tc.empirics.ema(values, -1)
 
 
 @pytest.mark.parametrize("halflife", [0.5, 1.7, 3.0])
@@ -160,7 +162,7 @@ def test_smoothing_leaves_the_exact_test_to_single_evaluations() -> None:
             "memorization_p": [1.0, 1e-30, 1.0, 1.0, 1.0],
         }
     )
-    assert (tc.ema(metrics["memorization"].to_numpy(), 2)[1:] > 0.01).all()
+    assert (tc.empirics.ema(metrics["memorization"].to_numpy(), 2)[1:] > 0.01).all()
     assert tc.find_onsets(metrics, 0.0, criteria=["tau_mem_chance"], ema_halflife=2)["tau_mem_chance"].censored
     metrics.loc[3, "memorization_p"] = metrics.loc[4, "memorization_p"] = 1e-4
     assert tc.find_onsets(metrics, 0.0, criteria=["tau_mem_chance"], ema_halflife=2)["tau_mem_chance"].upper == 4

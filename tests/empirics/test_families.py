@@ -24,7 +24,7 @@ def test_a_registered_family_trains_by_name(registered, tmp_path):
     assert run.family is TOY
     as_gpt = tc.train(replace(config, model="gpt-nano"), tmp_path / "gpt", progress=False)
     assert run.metrics["loss"].tolist() == as_gpt.metrics["loss"].tolist()
-    assert len(tc.compare_over_training(run, n_samples=2))
+    assert len(tc.compare.compare_over_training(run, n_samples=2))
 
 
 def test_names_that_are_taken_or_unknown_are_refused(registered):

@@ -200,10 +200,10 @@ def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
     again = tc.train(config, tmp_path / "again", resume=True, progress=False)
     columns = [name for name in run.metrics if name != "seconds"]
     assert run.metrics[columns].equals(again.metrics[columns])
-    table = tc.compare_over_training(run, n_samples=3)
+    table = tc.compare.compare_over_training(run, n_samples=3)
     assert set(table["mask_rate"]) == {k / 10 for k in range(1, 10)}
     with pytest.raises(ValueError, match="sigmas are for a DiT"):
-        tc.compare_over_training(run, sigmas=[1.0])
+        tc.compare.compare_over_training(run, sigmas=[1.0])
 
 
 def test_an_encoding_is_for_images():

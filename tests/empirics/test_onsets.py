@@ -126,7 +126,7 @@ def test_other_bad_arguments_are_named():
     with pytest.raises(ValueError, match="DataFrame, got list"):
         tc.find_onsets([METRICS], 0.01)
     with pytest.raises(ValueError, match="ema_halflife must be a number"):
-        tc.ema([0.1, 0.2], "1")
+        tc.empirics.ema([0.1, 0.2], "1")
     alone = tc.find_onsets(METRICS, 0.01, criteria="tau_rule")
     assert str(alone["tau_rule"]) == "(10, 20]"
     assert tc.find_onsets(METRICS.assign(memorization=np.nan), 0.01, criteria=("tau_mem",))["tau_mem"].censored

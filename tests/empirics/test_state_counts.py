@@ -33,7 +33,7 @@ def test_counts_are_those_of_the_generations(
     evaluations: tuple[Evaluator, list[Generations], pd.DataFrame],
 ) -> None:
     evaluator, generations, metrics = evaluations
-    counts = tc.state_counts(metrics, N_EVAL)
+    counts = tc.empirics.state_counts(metrics, N_EVAL)
     assert counts["step"].tolist() == [10, 20, 30, 40, 50]
     for (_, row), each in zip(counts.iterrows(), generations, strict=True):
         valid, memorized = evaluator.states(each)
@@ -46,7 +46,7 @@ def test_counts_are_those_of_the_generations(
 def test_ratios_are_the_metrics(evaluations: tuple[Evaluator, list[Generations], pd.DataFrame]) -> None:
     evaluator, _, metrics = evaluations
     columns = ["rule_accuracy", "memorization", "memorization_p", "novel_valid"]
-    got = ratios(check_counts(tc.state_counts(metrics, N_EVAL)), columns, evaluator.chance)
+    got = ratios(check_counts(tc.empirics.state_counts(metrics, N_EVAL)), columns, evaluator.chance)
     for column in columns:
         np.testing.assert_array_equal(got[column], metrics[column])
 
@@ -54,10 +54,10 @@ def test_ratios_are_the_metrics(evaluations: tuple[Evaluator, list[Generations],
 def test_what_is_no_count_is_refused(evaluations: tuple[Evaluator, list[Generations], pd.DataFrame]) -> None:
     _, _, metrics = evaluations
     with pytest.raises(ValueError, match="counts of 96 generations"):
-        tc.state_counts(metrics, 96)
+        tc.empirics.state_counts(metrics, 96)
     with pytest.raises(ValueError, match="contradict"):
-        tc.state_counts(metrics.assign(novel_valid=0.0), N_EVAL)
-    counts = tc.state_counts(metrics, N_EVAL)
+        tc.empirics.state_counts(metrics.assign(novel_valid=0.0), N_EVAL)
+    counts = tc.empirics.state_counts(metrics, N_EVAL)
     with pytest.raises(ValueError, match="no column 'memorized'"):
         check_counts(counts.drop(columns="memorized"))
     with pytest.raises(ValueError, match="whole numbers"):

@@ -114,9 +114,9 @@ def test_a_sweep_gives_the_time_to_its_first_runs(tmp_path, clock):
         if statuses[-1][1] == "finished":
             break
         with pytest.raises(TimeOver, match="1 of 2 runs have ended"):
-            tc.ended_runs(table)
+            tc.empirics.ended_runs(table)
     assert statuses[0] == ["finished", "unfinished"]
-    assert len(tc.ended_runs(table)) == 2
+    assert len(tc.empirics.ended_runs(table)) == 2
 
 
 def test_runs_that_the_time_does_not_suffice_for_are_not_begun(tmp_path, clock):

@@ -138,9 +138,9 @@ def test_a_sweep_on_streams_gives_the_table_of_one_run_at_a_time(tmp_path):
         for k in range(6)
     ]
     with SideBySide(gpus(), 3) as executor:
-        tc.ended_runs(tc.sweep(configs, tmp_path / "streams", executor, progress=False))
+        tc.empirics.ended_runs(tc.sweep(configs, tmp_path / "streams", executor, progress=False))
     with ThreadPoolExecutor(1) as executor:
-        tc.ended_runs(tc.sweep(configs, tmp_path / "one", executor, progress=False))
+        tc.empirics.ended_runs(tc.sweep(configs, tmp_path / "one", executor, progress=False))
     tables = [tc.load_metrics(tmp_path / name).drop(columns=["seconds", "path"], errors="ignore")
               for name in ("streams", "one")]  # fmt: skip
     assert (

@@ -80,7 +80,7 @@ def gaps(first: float) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def by_name(tables: claims_table.Tables) -> dict[str, tc.ClaimVerdict]:
+def by_name(tables: claims_table.Tables) -> dict[str, tc.statistics.ClaimVerdict]:
     return {verdict.claim: verdict for verdict in claims_table.evaluate(tables)}
 
 

@@ -49,7 +49,7 @@ def wait_until(condition, seconds=60.0):
 def local(tmp_path_factory):
     """The eight runs, trained in processes here."""
     folder = tmp_path_factory.mktemp("local")
-    tc.ended_runs(tc.sweep(tc.read_grid(EIGHT), folder, progress=False))
+    tc.empirics.ended_runs(tc.sweep(tc.read_grid(EIGHT), folder, progress=False))
     return folder
 
 
@@ -68,7 +68,7 @@ def test_a_cancelled_job_is_lost_and_its_run_done_again(tmp_path, slurm):
     short = tc.read_grid(EIGHT)[:2]
     long = replace(short[0], steps=900)  # seconds more than Slurm leaves a job between its signals; the first to start
     whole, out, tables = tmp_path / "whole", tmp_path / "out", []
-    tc.ended_runs(tc.sweep([long, *short], whole, progress=False))
+    tc.empirics.ended_runs(tc.sweep([long, *short], whole, progress=False))
 
     def run():
         with SlurmJobs(out, slots=1, seconds=0.5) as executor:

@@ -17,7 +17,7 @@ NAMES = ("parity", "count", "permutation")
 
 @pytest.fixture(scope="module")
 def derivations() -> dict[str, Derivation]:
-    return {name: tc.derive(name) for name in NAMES}
+    return {name: tc.theory.derive(name) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +45,7 @@ def test_a_false_claim_is_not_proved():
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'latin'.*parity, count, permutation"):
-        tc.derive("latin")
+        tc.theory.derive("latin")
 
 
 def uniform(rows: list[tuple[int, ...]], alphabet: int, sigma: float, y: torch.Tensor, kind: str) -> torch.Tensor:

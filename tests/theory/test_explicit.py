@@ -151,7 +151,7 @@ def test_sudoku_of_unknown_number():
         (lambda: rule.log_prob(train), unknown),
         (lambda: tc.chance_memorization(rule, train), unknown),
         (lambda: tc.chance_memorization(rule, 40), unknown),
-        (lambda: tc.gpt_floors(rule, train), unknown),
+        (lambda: tc.theory.gpt_floors(rule, train), unknown),
         (lambda: rule.sample(2), nothing),
         (lambda: rule.next_token_probs(train), nothing),
         (lambda: rule.marginals(torch.zeros(81, 9)), nothing),
@@ -173,7 +173,7 @@ def test_sudoku_of_known_number():
     assert rule.entropy == math.log(size)
     assert tc.chance_memorization(rule, train) == 40 / size
     assert tc.chance_memorization(rule, 40, level="group") == pytest.approx(40 / size)
-    assert tc.gpt_floors(rule, train).memorization == pytest.approx(math.log(40) / 81)
+    assert tc.theory.gpt_floors(rule, train).memorization == pytest.approx(math.log(40) / 81)
     broken = train[:1].roll(1, 1)
     assert rule.log_prob(torch.cat([train[:1], broken])).tolist() == [-math.log(size), -math.inf]
     with pytest.raises(ValueError, match=r"there are about 10\^21\.8 of them"):

@@ -78,7 +78,7 @@ def test_a_sampler_of_the_rule_copies_valid_training_samples_alone():
 def test_sizes_may_come_from_numpy():
     rule = tc.rule("parity:2x4,G=4")
     assert tc.chance_memorization(rule, np.int64(8)) == tc.chance_memorization(rule, 8)
-    assert tc.gpt_floors(rule, np.int64(8)) == tc.gpt_floors(rule, 8)
+    assert tc.theory.gpt_floors(rule, np.int64(8)) == tc.theory.gpt_floors(rule, 8)
 
 
 def test_memorization_test_is_the_exact_binomial():

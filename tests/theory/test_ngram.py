@@ -159,11 +159,11 @@ def test_parity_accuracy_in_closed_form_and_by_both_general_routes(spec, G):
     rule = tc.rule(spec)
     grids = torch.tensor(list(itertools.product((0, 1), repeat=rule.dim)))
     for order in range(rule.dim):
-        closed = tc.ngram_rule_accuracy(rule, order)
+        closed = tc.theory.ngram_rule_accuracy(rule, order)
         assert closed == (1.0 if order >= G - 1 else 2.0 ** -len(rule.groups), 0.0)
         p = NGramLaw(rule, order).log_prob(grids).exp()
         assert float(p[rule.is_valid(grids)].sum()) == pytest.approx(closed.value, rel=1e-10)
-        assert tc.ngram_rule_accuracy(Opaque(rule), order) == (pytest.approx(closed.value, rel=1e-10), 0.0)
+        assert tc.theory.ngram_rule_accuracy(Opaque(rule), order) == (pytest.approx(closed.value, rel=1e-10), 0.0)
 
 
 @pytest.mark.parametrize("spec", ["exact-k:2x4,K=3", "row-variable-k:2x4,K=1+2", "permutation:2x3", "latin:3"])
@@ -173,7 +173,7 @@ def test_accuracy_on_other_rules_against_the_whole_cube(spec):
     accuracies = []
     for order in range(4):
         p = NGramLaw(rule, order).log_prob(grids).exp()
-        accuracies.append(tc.ngram_rule_accuracy(rule, order).value)
+        accuracies.append(tc.theory.ngram_rule_accuracy(rule, order).value)
         assert accuracies[-1] == pytest.approx(float(p[rule.is_valid(grids)].sum()), rel=1e-9)
         assert float(p.sum()) == pytest.approx(1, rel=1e-9)
     assert accuracies[0] < accuracies[-1]
@@ -183,10 +183,10 @@ def test_parity_accuracy_on_the_large_grid():
     for G in (3, 6):
         rule = tc.rule(f"parity:6x6,G={G}")
         for order in (G - 2, G - 1):
-            sampled = tc.ngram_rule_accuracy(Opaque(rule), order, n_samples=50)  # p_k is constant: no variance
-            assert sampled.value == pytest.approx(tc.ngram_rule_accuracy(rule, order).value, rel=1e-9)
+            sampled = tc.theory.ngram_rule_accuracy(Opaque(rule), order, n_samples=50)  # p_k is constant: no variance
+            assert sampled.value == pytest.approx(tc.theory.ngram_rule_accuracy(rule, order).value, rel=1e-9)
             assert sampled.standard_error < 1e-9
-    assert tc.ngram_rule_accuracy(tc.rule("parity:6x6,G=36"), 34) == (0.5, 0.0)
+    assert tc.theory.ngram_rule_accuracy(tc.rule("parity:6x6,G=36"), 34) == (0.5, 0.0)
 
 
 class RowsOfPairs(tc.Rule):
@@ -224,11 +224,11 @@ class RowsOfPairs(tc.Rule):
 def test_accuracy_by_sampling_agrees_with_exact_rows():
     """Rows are independent, also for the Markov chain, so the accuracy of five rows is that of one to the fifth."""
     for order in (0, 1, 2):
-        one = tc.ngram_rule_accuracy(RowsOfPairs(1), order)
+        one = tc.theory.ngram_rule_accuracy(RowsOfPairs(1), order)
         assert one.standard_error == 0
         assert one.value == pytest.approx([(24 / 64), (2 / 3), 1.0][order], rel=1e-10)
-        assert tc.ngram_rule_accuracy(RowsOfPairs(3), order) == (pytest.approx(one.value**3, rel=1e-9), 0.0)
-        many = tc.ngram_rule_accuracy(RowsOfPairs(5), order)
+        assert tc.theory.ngram_rule_accuracy(RowsOfPairs(3), order) == (pytest.approx(one.value**3, rel=1e-9), 0.0)
+        many = tc.theory.ngram_rule_accuracy(RowsOfPairs(5), order)
         assert abs(many.value - one.value**5) <= 4 * many.standard_error + 1e-12
         plain = NGramLaw(RowsOfPairs(5), order).sample(20000, torch.Generator().manual_seed(order))
         hits = float(RowsOfPairs(5).is_valid(plain).double().mean())
@@ -242,7 +242,7 @@ def test_sampled_accuracy_has_an_honest_error():
     exact = float(model.log_prob(rule.rows).exp().sum())
     errors = []
     for seed in range(20):
-        estimate = tc.ngram_rule_accuracy(rule, 1, n_samples=400, generator=torch.Generator().manual_seed(seed))
+        estimate = tc.theory.ngram_rule_accuracy(rule, 1, n_samples=400, generator=torch.Generator().manual_seed(seed))
         assert estimate.standard_error > 0
         errors.append((estimate.value - exact) / estimate.standard_error)
     assert 0.5 < float(np.std(errors)) < 1.6
@@ -297,6 +297,6 @@ def test_orders_out_of_range_are_refused(law, order, message):
 
 def test_accuracy_refuses():
     with pytest.raises(ValueError, match=r"0\.\.35"):
-        tc.ngram_rule_accuracy(tc.rule("parity:6x6,G=3"), 36)
+        tc.theory.ngram_rule_accuracy(tc.rule("parity:6x6,G=3"), 36)
     with pytest.raises(ValueError, match="n_samples"):
-        tc.ngram_rule_accuracy(RowsOfPairs(5), 0, n_samples=1)
+        tc.theory.ngram_rule_accuracy(RowsOfPairs(5), 0, n_samples=1)

@@ -35,7 +35,7 @@ def test_rule_gap_and_its_error_at_small_sigma(sigma):
     exact = faint_pair_gap(sigma)  # down to 2e-243
     assert exact == pytest.approx(pair_gap(sigma), rel=1e-3) or sigma < 0.7
     rule = tc.rule("parity:2x4,G=2")
-    draws = [tc.rule_gap_estimate(rule, [sigma], None, 4096, torch.Generator().manual_seed(k)) for k in range(8)]
+    draws = [tc.theory.rule_gap_estimate(rule, [sigma], None, 4096, torch.Generator().manual_seed(k)) for k in range(8)]
     errors = np.array([(float(e.value) - exact) / float(e.standard_error) for e in draws])
     assert np.abs(errors).max() < 4
     assert math.sqrt((errors**2).mean()) < 1.8
@@ -44,7 +44,7 @@ def test_rule_gap_and_its_error_at_small_sigma(sigma):
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0, 5.0])
 def test_rule_gap_against_quadrature(sigma):
-    estimate = tc.rule_gap_estimate(tc.rule("parity:6x6,G=2"), [sigma])
+    estimate = tc.theory.rule_gap_estimate(tc.rule("parity:6x6,G=2"), [sigma])
     error = float(estimate.standard_error)
     assert abs(float(estimate.value) - pair_gap(sigma)) < 4 * error
     assert error < 0.01 * pair_gap(sigma)
@@ -66,7 +66,7 @@ def test_rule_gap_is_the_difference_of_two_losses(spec):
         ]
         differences.append(losses[0] - losses[1])
     stacked = torch.stack(differences)
-    gap = tc.rule_gap_estimate(rule, sigmas, n_samples=20000)
+    gap = tc.theory.rule_gap_estimate(rule, sigmas, n_samples=20000)
     error = (stacked.var(0) / 20 + gap.standard_error**2).sqrt()
     assert torch.all((stacked.mean(0) - gap.value).abs() < 4 * error)
     assert torch.all(error < 0.05 * gap.value)
@@ -77,7 +77,7 @@ def test_rule_gap_at_large_sigma_falls_with_the_group_size(G):
     """The leading order of the derivation: (1 + sigma^2)^(G-1) / sigma^(4 (G-1))."""
     sigma = 200.0
     leading = (1 + sigma**2) ** (G - 1) / sigma ** (4 * (G - 1))
-    gap = tc.rule_gap_estimate(tc.rule(f"parity:4x6,G={G}"), [sigma])
+    gap = tc.theory.rule_gap_estimate(tc.rule(f"parity:4x6,G={G}"), [sigma])
     assert abs(float(gap.value) / leading - 1) < 4 * float(gap.standard_error) / leading + 1e-3
     assert float(gap.standard_error) < 0.06 * leading
 
@@ -85,8 +85,8 @@ def test_rule_gap_at_large_sigma_falls_with_the_group_size(G):
 def test_rule_gap_in_two_encodings():
     """One-hot codes are sqrt(2) apart where -1/+1 are 2 apart: the same posteriors, squared distances a quarter."""
     rule = tc.rule("parity:4x6,G=3")
-    spins = tc.rule_gap_estimate(rule, [0.8, 1.6], n_samples=8000)
-    onehot = tc.rule_gap_estimate(
+    spins = tc.theory.rule_gap_estimate(rule, [0.8, 1.6], n_samples=8000)
+    onehot = tc.theory.rule_gap_estimate(
         rule,
         [0.8 / math.sqrt(2), 1.6 / math.sqrt(2)],
         tc.Encoding(rule.shape, 2, "onehot"),
@@ -124,8 +124,8 @@ def test_bayes_curves_part_train_from_held_out_below_the_condensation_scale():
     train, held_out = rule.sample(256, generator), rule.sample(256, generator)
     splits = {"train": train, "held_out": held_out, "cube": torch.randint(2, (256, 24), generator=generator)}
     sigmas = [0.5, 5.0]
-    memorized = tc.bayes_curves(tc.EmpiricalLaw(train, 2, rule.shape), splits, sigmas, n_noise=8)
-    learned = tc.bayes_curves(rule, splits, sigmas, n_noise=8)
+    memorized = tc.theory.bayes_curves(tc.EmpiricalLaw(train, 2, rule.shape), splits, sigmas, n_noise=8)
+    learned = tc.theory.bayes_curves(rule, splits, sigmas, n_noise=8)
     assert memorized["train"][0] < 1e-3 < learned["train"][0] < 0.1 < memorized["held_out"][0]
     assert learned["cube"][0] > 2 * learned["held_out"][0]
     assert abs(learned["train"][0] / learned["held_out"][0] - 1) < 0.3  # the rule's optimum knows no training set
@@ -136,12 +136,12 @@ def test_bayes_curves_part_train_from_held_out_below_the_condensation_scale():
 def test_bayes_curves_are_the_loss_of_the_optimal_denoiser():
     rule = tc.rule("parity:2x6,G=4")
     x = rule.sample(100, torch.Generator().manual_seed(0))
-    curves = tc.bayes_curves(rule, {"a": x, "b": x}, [0.3, 1.0], generator=torch.Generator().manual_seed(7))
+    curves = tc.theory.bayes_curves(rule, {"a": x, "b": x}, [0.3, 1.0], generator=torch.Generator().manual_seed(7))
     direct = tc.dsm_loss(tc.OptimalDenoiser(rule), x, [0.3, 1.0], generator=torch.Generator().manual_seed(7))
     assert torch.equal(curves["a"], direct)
     assert torch.equal(curves["b"], direct)
     with pytest.raises(ValueError, match="symbols"):
-        tc.bayes_curves(rule, {"a": x + 1}, [1.0])
+        tc.theory.bayes_curves(rule, {"a": x + 1}, [1.0])
 
 
 def cross_entropy(law: tc.Law, x: torch.Tensor) -> float:
@@ -154,17 +154,17 @@ def test_gpt_floors_are_the_losses_of_the_two_optima():
     support = torch.tensor([x for x in itertools.product((0, 1), repeat=8) if sum(x[:4]) % 2 == sum(x[4:]) % 2 == 0])
     train = rule.sample(40, torch.Generator().manual_seed(1))  # of 64: some repeat
     assert len(train.unique(dim=0)) < 40
-    floors = tc.gpt_floors(rule, train)
+    floors = tc.theory.gpt_floors(rule, train)
     assert floors.population == pytest.approx(cross_entropy(rule, support), rel=1e-12)
     assert floors.memorization == pytest.approx(cross_entropy(tc.EmpiricalLaw(train), train), rel=1e-12)
-    assert tc.gpt_floors(rule, support).memorization == pytest.approx(floors.population, rel=1e-12)
+    assert tc.theory.gpt_floors(rule, support).memorization == pytest.approx(floors.population, rel=1e-12)
 
 
 def test_gpt_floors_of_the_test_run():
-    floors = tc.gpt_floors(tc.rule("parity:4x6,G=3"), 256)
+    floors = tc.theory.gpt_floors(tc.rule("parity:4x6,G=3"), 256)
     assert floors.population == pytest.approx(2 / 3 * math.log(2), rel=1e-12)
     assert floors.memorization == pytest.approx(0.231, abs=5e-4)
-    assert tc.gpt_floors(tc.rule("parity:4x6,G=3")).memorization is None
+    assert tc.theory.gpt_floors(tc.rule("parity:4x6,G=3")).memorization is None
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_gpt_floors_of_the_test_run():
 )
 def test_gpt_floors_refuse(train):
     with pytest.raises(ValueError, match=r"distinct samples holds 1\.\.64|must have shape"):
-        tc.gpt_floors(tc.rule("parity:2x4,G=4"), train)
+        tc.theory.gpt_floors(tc.rule("parity:2x4,G=4"), train)
 
 
 def test_floors_of_a_rule_with_thousands_of_digits():
     rule = tc.rule("parity:200x200,G=2")
-    assert tc.gpt_floors(rule, 64).population == pytest.approx(math.log(2) / 2)
+    assert tc.theory.gpt_floors(rule, 64).population == pytest.approx(math.log(2) / 2)
     with pytest.raises(ValueError, match=r"holds 1\.\.4\.0e\+6020 of them, got N=-1"):
-        tc.gpt_floors(rule, -1)
+        tc.theory.gpt_floors(rule, -1)
     with pytest.raises(ValueError, match=r"holds 0\.\.4\.0e\+6020 of them, got N=-1"):
         tc.chance_memorization(rule, -1)

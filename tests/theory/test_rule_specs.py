@@ -143,12 +143,14 @@ def test_a_registered_family_is_known(monkeypatch):
     from twoclocks.theory import rules
 
     monkeypatch.setattr(rules, "_FAMILIES", dict(rules._FAMILIES))
-    tc.register_rule("all-equal", tc.Family(lambda grid, options: tc.rule(f"global-k:{grid},K=0+4"), "all-equal:2x2"))
+    tc.register_rule(
+        "all-equal", tc.theory.Family(lambda grid, options: tc.rule(f"global-k:{grid},K=0+4"), "all-equal:2x2")
+    )
     assert tc.rule("all-equal:2x2").support_size == 2
     with pytest.raises(ValueError, match="all-equal:2x2"):
         tc.rule("nothing:2x2")
     with pytest.raises(ValueError, match="a rule named 'latin' exists already"):
-        tc.register_rule("latin", tc.Family(lambda grid, options: tc.rule("latin:3"), "latin:3"))
+        tc.register_rule("latin", tc.theory.Family(lambda grid, options: tc.rule("latin:3"), "latin:3"))
 
 
 @pytest.mark.parametrize("spec", [None, 6, b"latin:3", ["latin:3"], tc.CubeLaw((2, 2))])
@@ -198,7 +200,7 @@ def test_families_of_ones_own_are_bounded_too(monkeypatch):
 
     monkeypatch.setattr(rules, "_FAMILIES", dict(rules._FAMILIES))
     asked = []
-    tc.register_rule("own", tc.Family(lambda grid, options: asked.append(grid) or tc.rule("latin:3"), "own:2x2"))
+    tc.register_rule("own", tc.theory.Family(lambda grid, options: asked.append(grid) or tc.rule("latin:3"), "own:2x2"))
     with pytest.raises(ValueError, match=r"at most 1,048,576 cells.*example: own:2x2"):
         tc.rule("own:100000x100000")
     assert not asked

@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
 
 
 def exact_gpt(run, name):
-    law = tc.reference_laws(run)[name]
+    law = tc.compare.reference_laws(run)[name]
 
     def model(x):
         probs = law.next_token_probs(x)
@@ -42,15 +42,15 @@ def exact_gpt(run, name):
 @pytest.mark.parametrize(("name", "position"), [("population", 0), ("empirical", 1)])
 def test_exact_optima_in_place_of_the_weights(runs, monkeypatch, name, position):
     dit, gpt = runs["dit"], runs["gpt"]
-    exact = {"dit": tc.OptimalDenoiser(tc.reference_laws(dit)[name]), "gpt": exact_gpt(gpt, name)}
+    exact = {"dit": tc.OptimalDenoiser(tc.compare.reference_laws(dit)[name]), "gpt": exact_gpt(gpt, name)}
     monkeypatch.setattr(tc.Run, "model", lambda run, step=None: exact[run.config.model[:3]])
-    table = tc.compare_over_training(dit, n_samples=16)
+    table = tc.compare.compare_over_training(dit, n_samples=16)
     sure = table[table["memorization_coordinate_se"] < 0.01]
     assert len(sure) > len(table) / 2
     np.testing.assert_allclose(sure["memorization_coordinate"], position, atol=1e-3)
     clear = table[(table["sigma"] > 0.6) & (table["sigma"] < 2)]
     assert set(clear["nearest"]) == {name}
-    table = tc.compare_over_training(gpt)
+    table = tc.compare.compare_over_training(gpt)
     known = table["memorization_coordinate"].dropna()
     assert len(known) > 8
     np.testing.assert_allclose(known, position, atol=1e-10)
@@ -58,22 +58,22 @@ def test_exact_optima_in_place_of_the_weights(runs, monkeypatch, name, position)
 
 def test_tables_are_tidy_and_reproducible(runs):
     dit, gpt = runs["dit"], runs["gpt"]
-    table = tc.compare_over_training(dit, sigmas=[0.5, 1.0], n_samples=8)
+    table = tc.compare.compare_over_training(dit, sigmas=[0.5, 1.0], n_samples=8)
     assert table.groupby(["step", "split", "sigma"]).ngroups == len(table) == len(dit.checkpoint_steps) * 3 * 2
     assert list(table["step"].unique()) == dit.checkpoint_steps
     assert set(table["split"]) == {"train", "held-out", "cube"}
-    last = tc.compare_over_training(dit, [0.5, 1.0], steps=[12], n_samples=8)
+    last = tc.compare.compare_over_training(dit, [0.5, 1.0], steps=[12], n_samples=8)
     assert last.equals(table[table["step"] == 12].reset_index(drop=True))
     first = table[table["step"] == 3]["score_mse_population"].to_numpy()
     assert not np.allclose(first, last["score_mse_population"], rtol=1e-5)
-    tokens = tc.compare_over_training(gpt, n_samples=8)
+    tokens = tc.compare.compare_over_training(gpt, n_samples=8)
     assert len(tokens) == len(gpt.checkpoint_steps) * 2 * (1 + 8)
     assert {"kl_population", "kl_empirical", "kl_ngram_1", "kl_ngram_2"} <= set(tokens)
 
 
 def test_splits_are_what_they_say(runs):
     run = runs["gpt"]
-    splits = tc.comparison_splits(run, 20)
+    splits = tc.compare.comparison_splits(run, 20)
     train = {tuple(row) for row in run.train_set.tolist()}
     assert {tuple(row) for row in splits["train"].tolist()} == train  # there are only 8
     held_out = {tuple(row) for row in splits["held-out"].tolist()}
@@ -82,36 +82,36 @@ def test_splits_are_what_they_say(runs):
     assert run.rule.is_valid(splits["held-out"]).all()
     assert splits["cube"].shape == (20, 8)
     assert not run.rule.is_valid(splits["cube"]).all()
-    assert torch.equal(splits["train"][:4], tc.comparison_splits(run, 4)["train"])
-    assert len(tc.comparison_splits(run, 100)["held-out"]) == 64 - 8
+    assert torch.equal(splits["train"][:4], tc.compare.comparison_splits(run, 4)["train"])
+    assert len(tc.compare.comparison_splits(run, 100)["held-out"]) == 64 - 8
     with pytest.raises(ValueError, match="n_samples must be at least 2"):
-        tc.comparison_splits(run, 1)
+        tc.compare.comparison_splits(run, 1)
 
 
 def test_a_training_set_of_all_grids_leaves_none_out(runs, tmp_path):
     config = dataclasses.replace(runs["gpt"].config, rule="parity:1x4,G=2", n_train=4)
     run = tc.train(config, tmp_path / "all", progress=False)
-    table = tc.compare_over_training(run, steps=run.checkpoint_steps[-1:])
+    table = tc.compare.compare_over_training(run, steps=run.checkpoint_steps[-1:])
     assert set(table["split"]) == {"train"}
     assert table["memorization_coordinate"].isna().all()  # the optima are the same
     assert "train" in comparison_text(table, run)
-    tc.plot_comparison(table, run, tmp_path / "all.png")
+    tc.compare.plot_comparison(table, run, tmp_path / "all.png")
 
 
 def test_bad_requests(runs):
     with pytest.raises(ValueError, match="no weights of step 7"):
-        tc.compare_over_training(runs["dit"], steps=[7])
+        tc.compare.compare_over_training(runs["dit"], steps=[7])
     with pytest.raises(ValueError, match="sigmas are for a DiT"):
-        tc.compare_over_training(runs["gpt"], sigmas=[1.0])
+        tc.compare.compare_over_training(runs["gpt"], sigmas=[1.0])
     with pytest.raises(ValueError, match="positive"):
-        tc.compare_over_training(runs["dit"], sigmas=[-1.0])
-    tokens = tc.compare_over_training(runs["gpt"])
+        tc.compare.compare_over_training(runs["dit"], sigmas=[-1.0])
+    tokens = tc.compare.compare_over_training(runs["gpt"])
     with pytest.raises(ValueError, match="needs the table of a DiT"):
-        tc.condensation_check(runs["gpt"], tokens)
+        tc.compare.condensation_check(runs["gpt"], tokens)
     with pytest.raises(ValueError, match="not of a dit-nano run"):
-        tc.plot_comparison(tokens, runs["dit"], "unused.png")
+        tc.compare.plot_comparison(tokens, runs["dit"], "unused.png")
     with pytest.raises(ValueError, match="lacks step"):
-        tc.coordinate_onsets(tokens.drop(columns="step"))
+        tc.compare.coordinate_onsets(tokens.drop(columns="step"))
 
 
 def curves(steps, sigmas, coordinate, signal, error=0.01):
@@ -133,7 +133,7 @@ def test_condensation_check_finds_a_known_peak_and_crossing(runs):
         return 1 / (1 + (1.3 / sigma) ** 3)
 
     table = curves([10], sigmas, coordinate, lambda s: math.exp(-(math.log(s / 0.8) ** 2)))
-    check = tc.condensation_check(runs["dit"], table)
+    check = tc.compare.condensation_check(runs["dit"], table)
     assert check.crossing == pytest.approx(1.3, rel=0.01)
     assert check.crossing_low < 1.3 < check.crossing_high < 1.4
     assert check.optimal_peak == pytest.approx(0.8, rel=0.01)
@@ -143,10 +143,10 @@ def test_condensation_check_finds_a_known_peak_and_crossing(runs):
     assert check.peak_low <= check.peak <= check.peak_high
     assert check.predicted == tc.condensation_sigma(runs["dit"].rule, 8)
     assert "1.30" in str(check)
-    never = tc.condensation_check(runs["dit"], curves([10], sigmas, lambda *_: 0.1, lambda s: 1.0))
+    never = tc.compare.condensation_check(runs["dit"], curves([10], sigmas, lambda *_: 0.1, lambda s: 1.0))
     assert math.isnan(never.crossing)
     assert "nowhere" in str(never)
-    still = tc.condensation_check(runs["dit"], curves([10], sigmas, lambda *_: 0.02, lambda s: 1.0))
+    still = tc.compare.condensation_check(runs["dit"], curves([10], sigmas, lambda *_: 0.02, lambda s: 1.0))
     assert math.isnan(still.peak)
     assert "none beyond 3 standard errors" in str(still)
 
@@ -161,18 +161,18 @@ def test_intervals_cover_the_truth_under_their_errors(runs, monkeypatch):
         noise = dict(zip(sigmas, 0.05 * rng.standard_normal(11), strict=True))
         table = curves([10], sigmas, lambda _, s, noise=noise: 0.5 + math.log(s) / 4 + noise[s], lambda s: 1.0, 0.05)
         monkeypatch.setattr(moves, "condensation_scale", lambda run: 1.0)
-        check = tc.condensation_check(runs["dit"], table)
+        check = tc.compare.condensation_check(runs["dit"], table)
         covered += check.crossing_low <= 1.0 <= check.crossing_high
     assert covered >= 88
 
 
 def test_onsets_of_the_coordinate():
     table = curves([10, 20, 40], [0.5, 1.0], lambda step, sigma: sigma * step / 50, lambda s: 1.0)
-    onsets = tc.coordinate_onsets(table)
+    onsets = tc.compare.coordinate_onsets(table)
     found = onsets[onsets["split"] == "train"].set_index("sigma")
     assert found.loc[1.0, ["lower", "upper", "censored"]].tolist() == [20, 40, False]
     assert found.loc[0.5, ["lower", "upper", "censored"]].tolist() == [40, math.inf, True]
-    early = tc.coordinate_onsets(table, 0.2)
+    early = tc.compare.coordinate_onsets(table, 0.2)
     assert early["upper"].tolist() == [20, 10, 20, 10]
 
 
@@ -201,7 +201,7 @@ def test_the_command_prints_and_writes(runs, tmp_path, capsys, kind):
 @pytest.mark.slow
 def test_a_trained_gpt_moves_from_rule_to_memory(tmp_path):
     run = tc.train(QUICK["gpt"], tmp_path / "gpt", progress=False)
-    table = tc.compare_over_training(run)
+    table = tc.compare.compare_over_training(run)
     whole = table[table["position"].isna()].pivot(index="step", columns="split", values="memorization_coordinate")
     before = whole[whole.index <= run.onsets["tau_rule"].upper]
     assert (before.abs() < 0.15).all(axis=None)
@@ -212,7 +212,7 @@ def test_a_trained_gpt_moves_from_rule_to_memory(tmp_path):
 def test_a_trained_dit_moves_from_rule_to_memory(tmp_path):
     run = tc.train(QUICK["dit"], tmp_path / "dit", progress=False)
     onsets = run.onsets
-    table = tc.compare_over_training(run, [0.8, 1.131, 1.6])
+    table = tc.compare.compare_over_training(run, [0.8, 1.131, 1.6])
     train = table[table["split"] == "train"].pivot(index="step", columns="sigma", values="memorization_coordinate")
     between = train[(train.index >= onsets["tau_rule"].upper) & (train.index <= onsets["tau_mem"].lower)]
     assert (between < 0.25).all(axis=None)

@@ -29,7 +29,7 @@ def gpt_run(tmp_path_factory: pytest.TempPathFactory) -> tc.Run:
 
 
 def test_a_gpt_gets_its_figures_and_tables(gpt_run: tc.Run, tmp_path: Path) -> None:
-    files = tc.dissect(gpt_run, tmp_path / "out", n_noises=20, progress=False)
+    files = tc.probes.dissect(gpt_run, tmp_path / "out", n_noises=20, progress=False)
     assert {path.name for path in files} == GPT
     states = pd.read_csv(tmp_path / "out" / "states.csv")
     assert len(states) == 20 * len(gpt_run.checkpoint_steps)
@@ -37,7 +37,7 @@ def test_a_gpt_gets_its_figures_and_tables(gpt_run: tc.Run, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_dit_gets_its_figures_tables_and_claims(dit_run: tc.Run, tmp_path: Path) -> None:
-    files = tc.dissect(dit_run, tmp_path / "out", n_noises=20, progress=False)
+    files = tc.probes.dissect(dit_run, tmp_path / "out", n_noises=20, progress=False)
     assert {path.name for path in files} == DIT
     claims = (tmp_path / "out" / "claims.md").read_text()
     assert "| C7 |" in claims
@@ -56,7 +56,7 @@ def test_a_run_without_an_end_is_refused(gpt_run: tc.Run, tmp_path: Path, capsys
     for name in ("config.json", "training_set.npz", "metrics.jsonl"):
         (unfinished / name).write_bytes((gpt_run.path / name).read_bytes())
     with pytest.raises(ValueError, match="keeps no weights"):
-        tc.dissect(tc.load_run(unfinished))
+        tc.probes.dissect(tc.load_run(unfinished))
     for file in (gpt_run.path / "checkpoints").iterdir():
         (unfinished / "checkpoints" / file.name).write_bytes(file.read_bytes())
     with pytest.raises(SystemExit) as ended:

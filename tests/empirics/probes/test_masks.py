@@ -126,7 +126,7 @@ def test_over_a_run(mdm_run):
 
 def test_dissect_asks_the_probes_of_masks(mdm_run, tmp_path):
     assert {"mask_rates", "unmasking"} <= {name for name, probe in probes().items() if probe.serves(mdm_run.family)}
-    written = {path.name for path in tc.dissect(mdm_run, tmp_path / "seen", n_noises=20, progress=False)}
+    written = {path.name for path in tc.probes.dissect(mdm_run, tmp_path / "seen", n_noises=20, progress=False)}
     expected = {"mask_rates.csv", "mask_floors.csv", "mask_rates.png", "mask_gap.png", "unmasking.csv", "unmasking.png"}
     assert expected | {"states.png", "nearest.png", "comparison.png"} <= written
     assert "positions.png" not in written

@@ -37,7 +37,7 @@ def test_losses_are_theory_s_on_the_same_generator(kind):
     net = tc.build_model("dit-nano", RULE).eval() if kind == "net" else optimum(law)
     encoding = tc.Encoding((3, 4), 2)
     table = spectra.dsm_spectra(net, parts, SIGMAS, encoding, n_noise=3, generator=seeded())
-    exact = tc.bayes_curves(law, parts, SIGMAS, n_noise=3, generator=seeded())
+    exact = tc.theory.bayes_curves(law, parts, SIGMAS, n_noise=3, generator=seeded())
     for name, x in parts.items():
         rows = table[table["split"] == name]
         expected = tc.dsm_loss(net, x, SIGMAS, encoding, n_noise=3, generator=seeded())

@@ -25,7 +25,7 @@ RUNS = pd.DataFrame(
 
 
 def test_markdown() -> None:
-    lines = tc.cells_to_markdown(tc.clocks_by_cell(RUNS)).splitlines()
+    lines = tc.statistics.cells_to_markdown(tc.clocks_by_cell(RUNS)).splitlines()
     assert lines[0] == "| rule | model | n_train | runs | tau_rule | tau_mem |"
     assert lines[2] == (
         "| parity:6x6,G=3 | gpt-nano | 64 | 3 | (94, 108]; all in (81, 124] | "
@@ -34,7 +34,7 @@ def test_markdown() -> None:
     assert lines[3] == (
         r"| row_k\|50% | gpt-nano | 128 | 2 | (10, 12] | > 750; all > 700; 2 of 2 censored |"
     )  # fmt: skip
-    by_rule = tc.cells_to_markdown(tc.clocks_by_cell(RUNS, by=["rule"]))
+    by_rule = tc.statistics.cells_to_markdown(tc.clocks_by_cell(RUNS, by=["rule"]))
     assert by_rule.startswith("| rule | runs | tau_rule | tau_mem |")
 
 
@@ -57,7 +57,7 @@ def check_latex(text: str) -> None:
 
 
 def test_latex_is_balanced() -> None:
-    text = tc.cells_to_latex(tc.clocks_by_cell(RUNS))
+    text = tc.statistics.cells_to_latex(tc.clocks_by_cell(RUNS))
     check_latex(text)
     assert r"$>$ 750; all $>$ 700; 2 of 2 censored" in text
     seen = RUNS.assign(tau_mem_upper=1.3 * RUNS["tau_mem_lower"])

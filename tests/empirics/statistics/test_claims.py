@@ -75,7 +75,7 @@ def test_true_claims_are_supported() -> None:
             assert v.ci[0] < truth < v.ci[1]
     assert verdicts[2].estimate == pytest.approx(1, abs=0.3)
     assert "elasticity in G -1.4" in verdicts[4].note  # true: -1.5
-    text = tc.claims_to_markdown(verdicts)
+    text = tc.statistics.claims_to_markdown(verdicts)
     assert text.count("\n") == 6
     assert text.count("| supported |") == 5
     assert "| at most 0.0002 | at most 0.0006 |" in text
@@ -106,7 +106,7 @@ def test_a_single_level_is_undecided_without_a_number() -> None:
         assert v.ci is None
         assert v.p_value is None
         assert v.note
-    assert "undecided" in tc.claims_to_markdown(verdicts)
+    assert "undecided" in tc.statistics.claims_to_markdown(verdicts)
 
 
 def test_a_missing_clock_is_undecided() -> None:
@@ -409,8 +409,8 @@ def test_sizes_are_compared_at_equal_settings() -> None:
 
 
 def test_holm_corrects_within_the_table() -> None:
-    def verdict(name: str, p: float | None, word: str = "supported") -> tc.ClaimVerdict:
-        return tc.ClaimVerdict(name, "", 1.0, (0.0, 2.0), "", p, word, 9)  # type: ignore[arg-type]
+    def verdict(name: str, p: float | None, word: str = "supported") -> tc.statistics.ClaimVerdict:
+        return tc.statistics.ClaimVerdict(name, "", 1.0, (0.0, 2.0), "", p, word, 9)  # type: ignore[arg-type]
 
     found = holm([verdict("C1", 0.03), verdict("C2", None, "undecided"), verdict("C3", 0.001), verdict("C4", 0.02)])
     assert [v.p_holm for v in found] == pytest.approx([0.04, None, 0.003, 0.04])

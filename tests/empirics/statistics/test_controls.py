@@ -32,7 +32,7 @@ def test_expectations_against_enumeration() -> None:
     valid = all_valid(rule)
     train, novel = valid[:30], valid[30:]
     generator = torch.Generator().manual_seed(1)
-    got = tc.diversity(rule.sample(400, generator), rule, train, n_reference=50, generator=generator)
+    got = tc.statistics.diversity(rule.sample(400, generator), rule, train, n_reference=50, generator=generator)
     distances = (novel[:, None] != novel[None]).sum(-1).double()
     assert got.hamming_expected == pytest.approx(float(distances.mean()), rel=1e-12)
     n = got.n_novel_valid
@@ -46,7 +46,9 @@ def test_the_laws_own_samples_pass() -> None:
     generator = torch.Generator().manual_seed(2)
     train = rule.sample(256, generator)
     p_values = [
-        tc.diversity(rule.sample(200, generator), rule, train, n_reference=39, generator=generator).hamming_p_value
+        tc.statistics.diversity(
+            rule.sample(200, generator), rule, train, n_reference=39, generator=generator
+        ).hamming_p_value
         for _ in range(60)
     ]
     assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.1)
@@ -60,7 +62,9 @@ def test_a_collapsed_sampler_is_caught() -> None:
     few = rule.sample(20, generator)
     repeated = few[torch.randint(20, (400,), generator=generator)]
     noise = torch.randint(2, (100, rule.dim), generator=generator)
-    got = tc.diversity(torch.cat([repeated, noise, train[:50]]), rule, train, n_reference=99, generator=generator)
+    got = tc.statistics.diversity(
+        torch.cat([repeated, noise, train[:50]]), rule, train, n_reference=99, generator=generator
+    )
     assert got.n_generated == 550
     assert 300 < got.n_novel_valid <= 405
     assert got.distinct_fraction < 0.1 < 0.9 < got.distinct_expected
@@ -72,22 +76,24 @@ def test_a_collapsed_sampler_is_caught() -> None:
 def test_the_simulation_is_seeded() -> None:
     rule = tc.rule("parity:2x4,G=4")
     train, samples = all_valid(rule)[:8], all_valid(rule)[8:20]
-    assert tc.diversity(samples, rule, train, n_reference=9) == tc.diversity(samples, rule, train, n_reference=9)
+    assert tc.statistics.diversity(samples, rule, train, n_reference=9) == tc.statistics.diversity(
+        samples, rule, train, n_reference=9
+    )
 
 
 def test_diversity_refuses_what_it_cannot_measure() -> None:
     rule = tc.rule("parity:2x2,G=2")
     valid = all_valid(rule)
     with pytest.raises(ValueError, match="at least 2 novel valid"):
-        tc.diversity(valid[:2], rule, valid[:2])
+        tc.statistics.diversity(valid[:2], rule, valid[:2])
     with pytest.raises(ValueError, match="every valid grid"):
-        tc.diversity(valid, rule, valid)
+        tc.statistics.diversity(valid, rule, valid)
     with pytest.raises(ValueError, match="must satisfy"):
-        tc.diversity(valid, rule, torch.tensor([[0, 1, 0, 0]]))
+        tc.statistics.diversity(valid, rule, torch.tensor([[0, 1, 0, 0]]))
     with pytest.raises(ValueError, match="n_reference"):
-        tc.diversity(valid, rule, valid[:1], n_reference=0)
+        tc.statistics.diversity(valid, rule, valid[:1], n_reference=0)
     with pytest.raises(ValueError, match="shape"):
-        tc.diversity(valid[:, :3], rule, valid[:1])
+        tc.statistics.diversity(valid[:, :3], rule, valid[:1])
 
 
 def table(exponent: float, seed: int) -> pd.DataFrame:
@@ -101,21 +107,24 @@ def table(exponent: float, seed: int) -> pd.DataFrame:
 
 
 def test_permutation_control() -> None:
-    law = tc.permutation_control(table(1.0, 0), by="rule", n_permutations=399)
+    law = tc.statistics.permutation_control(table(1.0, 0), by="rule", n_permutations=399)
     assert law.exponent == tc.fit_scaling(table(1.0, 0), by="rule", n_boot=0).exponent
     assert law.p_value == pytest.approx(1 / 400)
     assert law.shuffled_mean == pytest.approx(0, abs=0.1)
     assert law.shuffled_interval[0] < 0 < law.shuffled_interval[1] < law.exponent
-    none = [tc.permutation_control(table(0.0, k), by="rule", n_permutations=99, seed=k).p_value for k in range(40)]
+    none = [
+        tc.statistics.permutation_control(table(0.0, k), by="rule", n_permutations=99, seed=k).p_value
+        for k in range(40)
+    ]
     assert np.mean(none) == pytest.approx(0.5, abs=0.15)
     with pytest.raises(ValueError, match="n_permutations"):
-        tc.permutation_control(table(1.0, 0), by="rule", n_permutations=0)
+        tc.statistics.permutation_control(table(1.0, 0), by="rule", n_permutations=0)
 
 
 def test_shuffled_fits_are_fits_of_shuffled_tables() -> None:
     """The weights on runs x values reproduce a refit of one table with shuffled x."""
     df = table(1.0, 1)
-    control = tc.permutation_control(df, by="rule", n_permutations=1, seed=5)
+    control = tc.statistics.permutation_control(df, by="rule", n_permutations=1, seed=5)
     rng = np.random.default_rng(5)
     shuffled = df.copy()
     for rule in ("a", "b"):

@@ -30,7 +30,7 @@ def close(share: float, probability: float, n_boot: int) -> bool:
 def test_one_evaluation_near_the_threshold_is_a_binomial_tail() -> None:
     """Of 100 generations 89 are valid at step 20, where 90 are needed, none at 10, all at 40."""
     counts = table([0, 80, 100], [0, 9, 0], 100)
-    drawn = tc.onset_bootstrap(counts, "tau_rule_all", chance=0.0, n_boot=20_000)
+    drawn = tc.statistics.onset_bootstrap(counts, "tau_rule_all", chance=0.0, n_boot=20_000)
     assert str(drawn.onset) == "(20, 40]"
     assert set(drawn.draws) == {20, 40}
     assert close(np.mean(drawn.draws == 20), stats.binom.sf(89, 100, 0.89), 20_000)
@@ -44,7 +44,7 @@ def test_two_in_a_row_multiply_and_the_exact_test_is_met_by_the_resample() -> No
     chance = 0.002
     needed = next(k for k in range(200) if k / 200 >= chance + 0.01 and stats.binom.sf(k - 1, 200, chance) < 1e-3)
     assert needed > math.ceil(200 * (chance + 0.01))  # here significance asks for more than the margin does
-    drawn = tc.onset_bootstrap(table([0, 50, 50], [0, 7, 7], 200), "tau_mem_chance", chance, n_boot=20_000)
+    drawn = tc.statistics.onset_bootstrap(table([0, 50, 50], [0, 7, 7], 200), "tau_mem_chance", chance, n_boot=20_000)
     pass_once = stats.binom.sf(needed - 1, 200, 7 / 200)
     assert close(1 - drawn.censored_fraction, pass_once**2, 20_000)
     assert drawn.onset.upper == 20
@@ -54,9 +54,9 @@ def test_two_in_a_row_multiply_and_the_exact_test_is_met_by_the_resample() -> No
 
 def test_the_null_of_copying_and_the_number_of_generations_reach_the_resamples() -> None:
     """22 of 100 at a null of 0.1 and a threshold of 0.19; and 25 generations of which 6 are copies, where 20 others."""
-    drawn = tc.onset_bootstrap(table([0, 0, 0], [0, 22, 22], 100), "tau_mem", 0.0, n_boot=20_000, null=0.1)
+    drawn = tc.statistics.onset_bootstrap(table([0, 0, 0], [0, 22, 22], 100), "tau_mem", 0.0, n_boot=20_000, null=0.1)
     assert close(1 - drawn.censored_fraction, stats.binom.sf(18, 100, 0.22) ** 2, 20_000)
-    drawn = tc.onset_bootstrap(table([0, 19], [0, 6], 25), "tau_rule", 0.0, n_boot=20_000)
+    drawn = tc.statistics.onset_bootstrap(table([0, 19], [0, 6], 25), "tau_rule", 0.0, n_boot=20_000)
     assert drawn.onset.censored
     assert close(1 - drawn.censored_fraction, stats.binom.cdf(5, 25, 6 / 25), 20_000)
 
@@ -66,8 +66,8 @@ def test_joint_counts_of_two_states_and_an_onset_after_another() -> None:
     counts = table([0, 85, 100, 0], [0, 15, 0, 100], 100)
     n_boot = 20_000
     shut = stats.binom.sf(9, 100, 0.15)  # 10 or more memorized
-    opens = tc.onset_bootstrap(counts, "window_opens", 0.0, n_boot=n_boot)
-    closes = tc.onset_bootstrap(counts, "window_closes", 0.0, n_boot=n_boot)
+    opens = tc.statistics.onset_bootstrap(counts, "window_opens", 0.0, n_boot=n_boot)
+    closes = tc.statistics.onset_bootstrap(counts, "window_closes", 0.0, n_boot=n_boot)
     assert close(np.mean(opens.draws == 40), shut, n_boot)
     assert (closes.draws == 80).all()
     assert (closes.lower, closes.upper) == (40, 80)
@@ -75,9 +75,9 @@ def test_joint_counts_of_two_states_and_an_onset_after_another() -> None:
 
 
 def test_certain_counts_leave_the_grid_interval() -> None:
-    drawn = tc.onset_bootstrap(table([0, 0, 100, 100], [0] * 4, 100), "tau_rule", 0.0, n_boot=50)
+    drawn = tc.statistics.onset_bootstrap(table([0, 0, 100, 100], [0] * 4, 100), "tau_rule", 0.0, n_boot=50)
     assert (drawn.lower, drawn.upper) == (drawn.onset.lower, drawn.onset.upper) == (20, 40)
-    never = tc.onset_bootstrap(table([0, 0], [0, 0], 100), "tau_rule", 0.0, n_boot=50)
+    never = tc.statistics.onset_bootstrap(table([0, 0], [0, 0], 100), "tau_rule", 0.0, n_boot=50)
     assert (never.lower, never.upper, never.censored_fraction) == (20, INF, 1.0)
     assert never.interval == (INF, INF)
 
@@ -87,14 +87,16 @@ def test_smoothing_and_patience_reach_the_resamples() -> None:
     plain = counts.assign(rule_accuracy=counts["novel_valid"] / 100, memorization=0.0)
     for options in ({"patience": 3}, {"ema_halflife": 1.0}, {"patience": 2, "ema_halflife": 0.7}):
         expected = tc.find_onsets(plain, 0.0, criteria=["tau_rule"], **options)["tau_rule"]  # type: ignore[arg-type]
-        drawn = tc.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=20, **options)  # type: ignore[arg-type]
+        drawn = tc.statistics.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=20, **options)  # type: ignore[arg-type]
         assert drawn.onset == expected
         assert (drawn.draws == expected.step).all()
 
 
 def test_same_seed_same_draws() -> None:
     counts = table([0, 89, 100], [0] * 3, 100)
-    first, again, other = (tc.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=99, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (
+        tc.statistics.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=99, seed=seed) for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first.draws, again.draws)
     assert (first.draws != other.draws).any()
 
@@ -107,7 +109,7 @@ def test_two_thousand_resamples_of_forty_evaluations_take_under_a_second() -> No
     )
     for name in tc.CRITERIA:
         started = time.perf_counter()
-        tc.onset_bootstrap(counts, name, 1e-4)
+        tc.statistics.onset_bootstrap(counts, name, 1e-4)
         assert time.perf_counter() - started < 1
 
 
@@ -124,7 +126,7 @@ def test_coverage_of_the_onset_without_sampling_noise(n: int, steepness: float, 
         counts = pd.DataFrame(
             {"step": steps, "novel_valid": valid, "memorized": 0, "violating": n - valid, "ambiguous": 0}
         )
-        drawn = tc.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=400, seed=run)
+        drawn = tc.statistics.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=400, seed=run)
         covered += drawn.lower <= truth.lower and truth.upper <= drawn.upper
         by_grid += drawn.onset == truth
     assert by_grid < 0.7 * 200
@@ -134,12 +136,12 @@ def test_coverage_of_the_onset_without_sampling_noise(n: int, steepness: float, 
 def test_what_cannot_be_resampled_is_refused() -> None:
     counts = table([0, 89], [0, 0], 100)
     with pytest.raises(ValueError, match="unknown onset"):
-        tc.onset_bootstrap(counts, "tau", 0.0)
+        tc.statistics.onset_bootstrap(counts, "tau", 0.0)
     with pytest.raises(ValueError, match="n_boot"):
-        tc.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=0)
+        tc.statistics.onset_bootstrap(counts, "tau_rule", 0.0, n_boot=0)
     with pytest.raises(ValueError, match="confidence"):
-        tc.onset_bootstrap(counts, "tau_rule", 0.0, confidence=1.0)
+        tc.statistics.onset_bootstrap(counts, "tau_rule", 0.0, confidence=1.0)
     with pytest.raises(ValueError, match="increasing"):
-        tc.onset_bootstrap(counts[::-1], "tau_rule", 0.0)
+        tc.statistics.onset_bootstrap(counts[::-1], "tau_rule", 0.0)
     with pytest.raises(ValueError, match="no column 'ambiguous'"):
-        tc.onset_bootstrap(counts.drop(columns="ambiguous"), "tau_rule", 0.0)
+        tc.statistics.onset_bootstrap(counts.drop(columns="ambiguous"), "tau_rule", 0.0)

@@ -117,7 +117,7 @@ def test_by_may_be_a_name_a_list_or_nothing_everywhere(tmp_path: Path) -> None:
     assert list(tc.clocks_by_cell(df, by="n_train")["n_train"].unique()) == [64, 128]
     everything = tc.clocks_by_cell(df, by=())
     assert everything["n_runs"].tolist() == [5, 5]
-    assert tc.cells_to_markdown(everything).count("\n") == 2
+    assert tc.statistics.cells_to_markdown(everything).count("\n") == 2
     assert list(check_runs(df, "tau_mem", by="rule").columns) == ["rule", "seed", "lower", "upper"]
     for by in (None, 3):
         with pytest.raises(ValueError, match=r"by must be the name of a column, .* got"):
@@ -131,7 +131,7 @@ def test_categories_that_are_gone_are_no_groups(tmp_path: Path) -> None:
     both = pd.concat([df, df.assign(rule="other")]).astype({"rule": "category"})
     cells = tc.clocks_by_cell(both[both["rule"] == "other"])
     assert cells["rule"].tolist() == ["other"] * 4
-    assert "other" in tc.cells_to_markdown(cells.astype({"rule": both["rule"].dtype}))
+    assert "other" in tc.statistics.cells_to_markdown(cells.astype({"rule": both["rule"].dtype}))
 
 
 @pytest.mark.parametrize(

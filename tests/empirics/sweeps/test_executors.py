@@ -28,7 +28,7 @@ def reference(tmp_path_factory):
     """The eight runs, trained in this process."""
     folder = tmp_path_factory.mktemp("reference")
     with ThreadPoolExecutor(1) as executor:
-        tc.ended_runs(tc.sweep(tc.read_grid(EIGHT), folder, executor, progress=False))
+        tc.empirics.ended_runs(tc.sweep(tc.read_grid(EIGHT), folder, executor, progress=False))
     return folder
 
 
@@ -102,7 +102,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, kind):
 
 @pytest.mark.slow
 def test_eight_runs_in_local_processes(tmp_path, reference, same):
-    tc.ended_runs(tc.sweep(tc.read_grid(EIGHT), tmp_path, workers=2, progress=False))
+    tc.empirics.ended_runs(tc.sweep(tc.read_grid(EIGHT), tmp_path, workers=2, progress=False))
     assert same(tmp_path, reference)
 
 
@@ -131,7 +131,7 @@ def test_a_killed_worker_costs_its_own_run_one_attempt(tmp_path, same):
     multiprocessing.active_children()[0].kill()
     thread.join(120)
     assert sorted(tables[0]["attempts"]) == [1, 2]
-    tc.ended_runs(tables[0])
+    tc.empirics.ended_runs(tables[0])
     tc.sweep(configs, tmp_path / "whole", workers=2, progress=False)
     assert same(tmp_path / "killed", tmp_path / "whole")
 

@@ -46,7 +46,7 @@ def test_a_sweep_is_its_runs_and_a_second_call_keeps_them(tmp_path, three, here,
     assert table["name"].tolist() == [run_name(config) for config in three]
     assert table["status"].tolist() == ["finished"] * 3
     assert table["attempts"].tolist() == [1, 1, 1]
-    assert [run.config for run in tc.ended_runs(table)] == three
+    assert [run.config for run in tc.empirics.ended_runs(table)] == three
     for config in three:
         tc.train(config, tmp_path / "alone" / run_name(config), progress=False)
     assert same(tmp_path / "sweep", tmp_path / "alone")
@@ -89,7 +89,7 @@ def test_a_failing_run_is_tried_again_and_stops_no_other(tmp_path, three, here, 
     assert f"{second.name}: RuntimeError: never works; trying again (2 of 2)" in printed
     assert f"{second.name}: RuntimeError: never works; given up" in printed
     with pytest.raises(ValueError, match="2 of 3 runs failed: gpt-nano"):
-        tc.ended_runs(table)
+        tc.empirics.ended_runs(table)
     trained.clear()
     assert quiet_sweep(three, tmp_path, here)["status"].tolist() == ["finished"] * 3
 

@@ -96,13 +96,13 @@ def test_what_is_made_of_a_run_on_data(home):
         with pytest.raises(ValueError, match="which has no rule"):
             getattr(again, name)
     with pytest.raises(ValueError, match="has no rule"):
-        tc.dissect(again)
+        tc.probes.dissect(again)
 
 
 def test_a_run_is_compared_with_densities_of_its_training_set(home, capsys, monkeypatch):
     run = tc.train(POINTS, home / "run", progress=False)
     names = ["empirical", "gaussian", "gaussian:2"]
-    table = tc.compare_over_training(run, [0.3, 1.0], references=names, n_samples=16, n_noise=1)
+    table = tc.compare.compare_over_training(run, [0.3, 1.0], references=names, n_samples=16, n_noise=1)
     assert set(table["step"]) == set(run.checkpoint_steps)
     assert set(table["split"]) == {"train", "held-out"}
     # By hand: the same optimum, on the same samples and noise
@@ -112,7 +112,7 @@ def test_a_run_is_compared_with_densities_of_its_training_set(home, capsys, monk
     density = tc.EmpiricalDensity(images)
     net = tc.OptimalDenoiser(density)
     monkeypatch.setattr(type(run), "model", lambda self, step=None: net)
-    optimal = tc.compare_over_training(run, [0.3], [step], references=names, n_samples=16)
+    optimal = tc.compare.compare_over_training(run, [0.3], [step], references=names, n_samples=16)
     assert optimal["explained_empirical"].tolist() == pytest.approx([1, 1], abs=1e-5)
     assert (optimal["explained_gaussian"] < 1).all()
     monkeypatch.undo()
