@@ -53,7 +53,7 @@ def window_text(rule: Onset, mem: Onset) -> str:
 
 
 def plot_clocks(runs: Sequence[Run], path: str | Path) -> None:
-    """Both clocks of each run, a column a run, as PNG or PDF by the path's suffix.
+    """Both clocks of each run, a column per run, as PNG or PDF by the path's suffix.
 
     Above: rule accuracy and memorization with their 95% intervals, chance, the null of copying, clocks and window.
     Below: the training loss, with the losses of the two exact optima.

@@ -31,7 +31,7 @@ class RunConfig:
     steps: int = 100_000
     """training steps"""
     batch_size: int = 256
-    """training samples a step, drawn at random from the N"""
+    """training samples per step, drawn at random from the N"""
     lr: float = 1e-4
     """AdamW learning rate after warm-up"""
     warmup: int = 100

@@ -206,7 +206,9 @@ class Memorization:
             train = "floats" if self._floats else "integers"
             raise ValueError(f"{name} must hold numbers of the kind of train, {train}, got {array.dtype}")
         elif array.shape[1] != self._train.shape[1]:
-            raise ValueError(f"{name} must have {self._train.shape[1]} numbers a sample as train, got {array.shape[1]}")
+            raise ValueError(
+                f"{name} must have {self._train.shape[1]} numbers per sample as train, got {array.shape[1]}"
+            )
         if name == "generated" and floats and not np.isfinite(array).all():  # digests find those of train and control
             raise ValueError("generated must be finite; found NaN or an infinity")
         if symbols and self.metric in ("l2", "l2-ratio") and array.dtype != np.uint8:

@@ -9,7 +9,7 @@ from .data import training_set
 from .references import references_of
 
 LARGEST = 2**22
-"""The most valid grids of a rule whose null is found again: a folder of many runs must load in seconds a run."""
+"""The most valid grids of a rule whose null is found again: a folder of many runs must load in seconds per run."""
 
 
 @cache

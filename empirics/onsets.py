@@ -79,7 +79,7 @@ def find_onsets(
     """The onsets of a run by the criteria of `CRITERIA`.
 
     Args:
-        metrics: one row an evaluation, as `Run.metrics`: step, and the columns that the criteria read.
+        metrics: one row per evaluation, as `Run.metrics`: step, and the columns that the criteria read.
         chance: sample-level chance memorization, in 0..1.
         alphabet: Q, the number of symbols.
         criteria: names from `CRITERIA`, or one of them.
@@ -121,7 +121,7 @@ def clock_onsets(
     """The two clocks of a run by `find_onsets`: ``{"tau_rule": Onset, "tau_mem": Onset}``, in training steps.
 
     Args:
-        metrics: one row an evaluation, with step, rule_accuracy and memorization.
+        metrics: one row per evaluation, with step, rule_accuracy and memorization.
         chance: sample-level chance memorization.
         alphabet: Q, the number of symbols.
         null, n_generated: as in `find_onsets`.

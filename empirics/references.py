@@ -27,7 +27,7 @@ from ..theory import (
 from ..theory.pairwise import EXACT
 
 SLOW = 4e6
-"""`Rule.cost` beyond which an exact optimum takes seconds a batch."""
+"""`Rule.cost` beyond which an exact optimum takes seconds per batch."""
 LADDER = ("cube", "cells", "pairs", "population", "empirical")
 """The rungs that a model climbs, from knowing nothing to knowing the training set alone."""
 MOST_KEPT = 8

@@ -18,11 +18,11 @@ def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
     """The joint counts of states behind the ratios of `Run.metrics`, exact.
 
     Args:
-        metrics: one row an evaluation: step, rule_accuracy, memorization, novel_valid, ambiguous.
+        metrics: one row per evaluation: step, rule_accuracy, memorization, novel_valid, ambiguous.
         n_generated: generations an evaluation, RunConfig.n_eval.
 
     Returns:
-        One row an evaluation: step, and an int64 column for each of `STATES`, which add up to n_generated.
+        One row per evaluation: step, and an int64 column for each of `STATES`, which add up to n_generated.
 
     Raises:
         ValueError: n_generated that is no whole number or below 1, ratios outside 0..1, that are not counts of

@@ -44,7 +44,7 @@ class GPT(nn.Module):
 
         Args:
             n: how many.
-            generator: source of one uniform number a cell, on the CPU.
+            generator: source of one uniform number per cell, on the CPU.
         """
         return self.fill(torch.rand(self.dim, n, 1, generator=generator).to(self.position.device))
 

@@ -180,7 +180,7 @@ def _draw_spectra(figure: SubFigure, table: pd.DataFrame, phases: Mapping[str, i
 
 
 def _draw_landscapes(figure: SubFigure, means: pd.DataFrame, shares: pd.DataFrame, run: RunSummary) -> None:
-    """A row a sigma, a column a step or optimum, with the share of the square that is drawn to the training sample."""
+    """A row per sigma, a column per step or optimum, and the share of the square drawn to the training sample."""
     names = _column_names(means, run)
     learned = means[means["denoiser"] == LEARNED]
     tops = learned["displacement"].abs().groupby(learned["sigma"]).max()

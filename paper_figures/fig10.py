@@ -1,6 +1,6 @@
 """Figure 10: tau_mem against the training-set size.
 
-The paper draws tau_mem against N for every DiT and GPT size and group size, a point an experiment, with a power law
+The paper draws tau_mem against N for every DiT and GPT size and group size, a point per experiment, with a power law
 fitted to each (model, G): exponents about 1 to 1.1. Ours does so at the preset's grid and sizes, with censored runs in
 the fits (log-normal accelerated failure time), pointwise 95% bootstrap bands, and every exponent with its 95%
 profile-likelihood interval beside the paper's range. The larger models stop once both clocks are known, and train at a

@@ -53,7 +53,7 @@ def compare_denoisers(
         batch_size: images a call; bounds the memory.
 
     Returns:
-        One row a split and sigma:
+        One row per split and sigma:
         split: its name; ``"x"`` when x is a tensor.
         sigma: in data units.
         denoising_loss, denoising_loss_se: mean over images and dimensions of the squared error of the net's denoised

@@ -189,7 +189,7 @@ def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
         if f"kl_{name}" in rows.columns:
             _band(ax, rows, f"kl_{name}", style, colour, marker, label)
     ax.set_yscale("log")
-    ax.set_ylabel("KL(reference || learned), nats a token")
+    ax.set_ylabel("KL(reference || learned), nats per token")
     ax.set_title(f"{split} prefixes", pad=16)
     step_axis(ax, run, table["step"].unique())
 

@@ -53,7 +53,7 @@ def ladder_over_training(
         step: of the checkpoint; NaN for rungs.
         split: train or held-out.
         sigma, position or mask_rate: the place.
-        loss, loss_se: squared error per dimension in data units^2 (DiT), or nats a token or masked cell; its standard
+        loss, loss_se: squared error per dimension in data units^2 (DiT), or nats per token or masked cell; its standard
             error over samples, NaN for all places together but for a GPT. NaN for the training set's optimum off the
             training set, where it says nothing of symbols; inf where a rung excludes what is there.
         reached_R: for each rung R above the cube, 1 - d(R, this) / d(R, cube): 0 no nearer to R than the cube's

@@ -28,7 +28,7 @@ LOOKS = {
 """Colour, line style and marker of each rung."""
 PLACES = {
     "sigma": ("noise level sigma", "denoising loss per dimension"),
-    "position": ("position of the symbol", "loss, nats a token"),
+    "position": ("position of the symbol", "loss, nats per token"),
     "mask_rate": ("mask rate", "loss, nats a masked cell"),
 }
 THE = {"pairs": "rule and "}

@@ -18,7 +18,7 @@ def complete(model: Callable[[Tensor], Tensor], x: Tensor, alphabet: int, genera
         model: any callable that returns logits (B, D, Q) for symbols (B, D), int64, with the symbol Q where masked.
         x: such symbols; visible cells stay as they are.
         alphabet: Q.
-        generator: source of two random numbers a cell, on the CPU.
+        generator: source of two random numbers per cell, on the CPU.
 
     Returns:
         Symbols int64 (B, D), on the device of x.

@@ -23,7 +23,7 @@ def coordinate_onsets(table: pd.DataFrame, threshold: float = 0.5) -> pd.DataFra
         threshold: 0 is the rule's optimum, 1 the training set's.
 
     Returns:
-        One row a split and sigma (DiT) or position (GPT; missing for all together) where the coordinate is defined at
+        One row per split and sigma (DiT) or position (GPT; missing for all together) where the coordinate is defined at
         some checkpoint: split, sigma or position, and step, lower, upper (training steps, see `Onset`), censored.
 
     Raises:

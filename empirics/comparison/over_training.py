@@ -45,8 +45,8 @@ def compare_over_training(
             are then in units of the data's standard deviation.
 
     Returns:
-        One row a checkpoint, split, and sigma (DiT) or position (GPT): ``step``, in training steps, then the columns of
-        `compare_denoisers` or `compare_next_token`. For a GPT, rows without position cover all positions together.
+        One row per checkpoint, split, and sigma (DiT) or position (GPT): ``step``, in training steps, then the columns
+        of `compare_denoisers` or `compare_next_token`. For a GPT, rows without position cover all positions together.
 
     Raises:
         ValueError: no weights kept, or none of a step asked for; sigmas for a GPT; n_samples below 2.

@@ -57,7 +57,7 @@ def _by_position(table: pd.DataFrame, run: Run) -> str:
         divergences = [f"{row[f'kl_{name}']:.2g}" for name in names]
         rows.append([str(step) if split == "train" else "", split, position, *divergences, _clock(run, step)])
     text = plain_table(["step", "prefixes", "coordinate", *names, "clock"], rows)
-    return f"{text}\nColumns of laws: KL(law || learned) in nats a token, where the law is defined."
+    return f"{text}\nColumns of laws: KL(law || learned) in nats per token, where the law is defined."
 
 
 def _clock(run: Run, step: int) -> str:

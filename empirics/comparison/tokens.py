@@ -41,11 +41,11 @@ def compare_next_token(
         For each split a row of all positions together, then one a position:
         split: its name; ``"x"`` when x is a tensor.
         position: t, 0..D-1; missing (pandas.NA) in the row of all positions.
-        cross_entropy, cross_entropy_se: mean of -log q(symbol that follows), in nats a token, and its standard error
+        cross_entropy, cross_entropy_se: mean of -log q(symbol that follows), in nats per token, and its standard error
             over samples.
-        kl_R, kl_R_se: for each reference R, mean KL(R || learned) in nats a token, and its standard error over samples.
-            This direction stays finite where R gives a symbol no chance; it is the loss in excess of that of R itself,
-            on prefixes like these whose next symbol R draws.
+        kl_R, kl_R_se: for each reference R, mean KL(R || learned) in nats per token, and its standard error over
+            samples. This direction stays finite where R gives a symbol no chance; it is the loss in excess of that of R
+            itself, on prefixes like these whose next symbol R draws.
         defined_R: number of prefixes on which R is defined.
         nearest: the reference with the least KL over the prefixes where all are defined, the first of equals; None when
             there are none.

@@ -29,7 +29,7 @@ def batches(config: RunConfig, data: Tensor, encoding: None, block: int) -> Sequ
 
 
 def loss(model: nn.Module, batch: Tensor, encoding: None) -> Tensor:
-    """Mean cross-entropy of the next symbol, in nats a token."""
+    """Mean cross-entropy of the next symbol, in nats per token."""
     return F.cross_entropy(model(batch).flatten(0, 1), batch.flatten())
 
 
@@ -37,7 +37,7 @@ def loss(model: nn.Module, batch: Tensor, encoding: None) -> Tensor:
 def generate(
     model: GPT, n: int, generator: torch.Generator, config: RunConfig, encoding: None, fixed: bool = False
 ) -> Generations:
-    """Grids drawn cell by cell, by one uniform number a cell, whatever the model says."""
+    """Grids drawn cell by cell, by one uniform number per cell, whatever the model says."""
     return Generations(model.generate(n, generator).cpu(), torch.zeros(n, dtype=torch.bool))
 
 

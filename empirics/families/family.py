@@ -130,6 +130,6 @@ def no_encoding(config: RunConfig, rule: Rule) -> None:
 
 
 def entropy_floors(config: RunConfig, rule: Rule, train: Tensor, encoding: None) -> dict[str, float]:
-    """The entropies of the rule and of the training set, in nats a cell: what a likelihood of whole grids attains."""
+    """The entropies of the rule and of the training set, in nats per cell: what a likelihood of whole grids attains."""
     laws = references_of(rule, train)
     return {name: laws[name].entropy / rule.dim for name in ("population", "empirical")}

@@ -89,7 +89,7 @@ def batches(config: RunConfig, data: Tensor, encoding: None, block: int) -> Sequ
 
 
 def loss(model: MaskedTransformer, batch: MaskedGrids, encoding: None) -> Tensor:
-    """The continuous-time bound on -log p, in nats a cell: weighted cross-entropy of the masked cells.
+    """The continuous-time bound on -log p, in nats per cell: weighted cross-entropy of the masked cells.
 
     E_t [m'(t) / m(t) sum over masked cells of -log p(x_i | visible cells)] / D, with the integral over t done: for any
     schedule m, what k masked cells contribute has weight 1 / k (Ou et al., 2024). For exact conditionals the bound is
@@ -116,7 +116,7 @@ def generate(
     encoding: None,
     fixed: bool = False,
 ) -> Generations:
-    """Grids filled in from all cells masked; see `RunConfig.unmasking`. Randomness: two numbers a cell, drawn at first.
+    """Grids filled in from all cells masked; see `RunConfig.unmasking`. Randomness: two numbers per cell, drawn first.
 
     One cell at a time is exact for exact conditionals. Cells that fall due together are drawn independently, so that
     few ancestral steps break rules that the network knows.

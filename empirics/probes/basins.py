@@ -56,7 +56,7 @@ def basin_volumes(
         generator: source of the noise, on the CPU. Every kind starts from its present state; by default seeded with 0.
 
     Returns:
-        One row a kind, sigma and anchor (0..n-1): n_draws, and how many of the draws ended, unambiguously, at the
+        One row per kind, sigma and anchor (0..n-1): n_draws, and how many of the draws ended, unambiguously, at the
         anchor ``itself``, at any ``valid`` grid, at any ``train`` sample.
 
     Raises:
@@ -143,7 +143,7 @@ def return_fractions(table: pd.DataFrame) -> pd.DataFrame:
         table: from `basin_volumes` or `run_basins`.
 
     Returns:
-        One row a kind, sigma and outcome (and denoiser and step): fraction, low, high, n_anchors, n (draws).
+        One row per kind, sigma and outcome (and denoiser and step): fraction, low, high, n_anchors, n (draws).
     """
     keys = [key for key in ("denoiser", "step", "kind", "sigma") if key in table]
     rows = []
@@ -173,7 +173,7 @@ def clustered_interval(hits: np.ndarray, draws: np.ndarray, confidence: float = 
 
 
 def basins_figure(table: pd.DataFrame, run: Run) -> Figure:
-    """Returns to the anchor, to any valid grid and to any training sample over training, a column a sigma."""
+    """Returns to the anchor, to any valid grid and to any training sample over training, a column per sigma."""
     fractions = return_fractions(table)
     labels = {"itself": "returns to the anchor", "valid": "ends at a valid grid", "train": "ends at a training sample"}
     sigmas = sorted(set(fractions["sigma"]))

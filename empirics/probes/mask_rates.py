@@ -56,7 +56,7 @@ def loss_by_mask_rate(
             with 0.
 
     Returns:
-        One row a split and rate: split; mask_rate; n, samples; loss, mean of -ln p(x_i | visible cells) over masked
+        One row per split and rate: split; mask_rate; n, samples; loss, mean of -ln p(x_i | visible cells) over masked
         cells, in nats a masked cell, and loss_se, its standard error over samples.
 
     Raises:
@@ -120,7 +120,7 @@ def rate_floors(run: Run, n_samples: int = 512) -> pd.DataFrame:
 
 
 def mask_rates_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary) -> Figure:
-    """Loss by mask rate in each phase, a column a split; below, over training at three rates, with the clocks.
+    """Loss by mask rate in each phase, a column per split; below, over training at three rates, with the clocks.
 
     Args:
         table: from `loss_over_training`.

@@ -94,7 +94,7 @@ def score_planes(
         corners: of n planes.
         sigmas: noise levels that the net is told, in data units.
         encoding: how symbols become images.
-        n_points: points a side.
+        n_points: points per side.
 
     Returns:
         One row a plane (0..n-1), sigma, u and v. score: |D(y) - y| / sigma^2 over all dimensions, per data unit.
@@ -102,11 +102,11 @@ def score_planes(
         denoising moves the point towards the training sample; negative towards the valid novel grid.
 
     Raises:
-        ValueError: fewer than 2 points a side, or sigmas that are not positive and finite.
+        ValueError: fewer than 2 points per side, or sigmas that are not positive and finite.
     """
     levels = check_sigmas(sigmas).tolist()
     if n_points < 2:
-        raise ValueError(f"a plane needs at least 2 points a side, got {n_points}")
+        raise ValueError(f"a plane needs at least 2 points per side, got {n_points}")
     side = torch.linspace(-MARGIN, 1 + MARGIN, n_points, dtype=torch.float64).round(decimals=12)  # 0 and 1 to the bit
     u, v = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))
     a, b, c, d = (encoding.encode(x)[:, None] for x in corners)  # (n, 1, C, H, W)
@@ -145,7 +145,7 @@ def run_planes(
         steps: by default the kept steps before tau_rule, in the window and after tau_mem (`phase_steps`), or the first,
             middle and last kept where the run lacks any of these.
         n_planes: planes, each from another training sample.
-        n_points: points a side.
+        n_points: points per side.
         optima: see `over_run`.
     """
     corners = plane_corners(run.rule, run.train_set, n_planes, random_stream(run.config.seed, "planes"))
@@ -167,7 +167,7 @@ def plane_shares(table: pd.DataFrame) -> pd.DataFrame:
         table: from `score_planes` or `run_planes`.
 
     Returns:
-        One row a sigma and plane (and denoiser and step): share.
+        One row per sigma and plane (and denoiser and step): share.
     """
     inside = table[table["u"].between(0, 1) & table["v"].between(0, 1)]
     moved = inside["displacement"].where(inside["displacement"].abs() > ROUNDING, 0.0)
@@ -185,7 +185,7 @@ def training_share(table: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd
         seed: of the bootstrap.
 
     Returns:
-        One row a sigma (and denoiser and step): share, low, high (95% bootstrap interval over planes), n_planes.
+        One row per sigma (and denoiser and step): share, low, high (95% bootstrap interval over planes), n_planes.
     """
     keys = _keys(table)
     rows = []

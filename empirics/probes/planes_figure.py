@@ -1,4 +1,4 @@
-"""Heatmaps of score planes: a row a step or exact optimum, a column a sigma (Fig. 17, 18, 19)."""
+"""Heatmaps of score planes: a row per step or exact optimum, a column per sigma (Fig. 17, 18, 19)."""
 
 from __future__ import annotations
 

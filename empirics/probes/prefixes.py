@@ -48,7 +48,7 @@ def loss_by_position(model: TokenModel, splits: Mapping[str, Tensor]) -> pd.Data
         splits: symbols (n, D) by name.
 
     Returns:
-        One row a split and cell: split; position, 0..D-1 in raster order; n; loss, mean of -ln p(x_t | x_<t) in nats,
+        One row per split and cell: split; position, 0..D-1 in raster order; n; loss, mean of -ln p(x_t | x_<t) in nats,
         and loss_se, its standard error over samples (NaN for one).
     """
     tables = []
@@ -94,7 +94,7 @@ def position_floors(run: Run, n_samples: int = 4096) -> pd.DataFrame:
             permutations, the result is exact for any number.
 
     Returns:
-        One row a cell, in nats: position; rule and rule_se, its standard error over draws; training_set, exact.
+        One row per cell, in nats: position; rule and rule_se, its standard error over draws; training_set, exact.
     """
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(run.config.seed, "position floors"))
@@ -118,7 +118,7 @@ def prefix_completions(model: TokenModel, splits: Mapping[str, Tensor], train: T
         train: training symbols (N, D); repeated rows count once.
 
     Returns:
-        One row a split and prefix length:
+        One row per split and prefix length:
         split; prefix, k = 0..D; n;
         same, same_se: mean probability that the completion is the sample that the prefix was taken from;
         any, any_se: mean probability that it is one of the training samples.
@@ -185,7 +185,7 @@ def token_log_probs(model: TokenModel, x: Tensor) -> Tensor:
 
 
 def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary) -> Figure:
-    """Loss by cell in each phase, and over training where the rule settles a cell and where not; a column a split.
+    """Loss by cell in each phase, and over training where the rule settles a cell and where not; a column per split.
 
     Args:
         table: from `loss_over_training`.
@@ -199,7 +199,7 @@ def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSu
         _draw_by_kind(ax, table[table["split"] == split], floors)
         mark_clocks(ax, run)
         ax.set_xlabel("training step")
-    axes[1][0].set_ylabel("nats a cell")
+    axes[1][0].set_ylabel("nats per cell")
     figure.suptitle(run_title(run), fontsize=9)
     outer_legend(figure, [*axes[0], *axes[1]], ncols=3)
     return figure
@@ -222,11 +222,11 @@ def draw_position_losses(
             _draw_floors(ax, floors, split)
         ax.set_title(f"{rows['n'].iloc[0]} {split} samples")
         ax.set_xlabel("cell, in raster order")
-    axes[0].set_ylabel("nats a cell")
+    axes[0].set_ylabel("nats per cell")
 
 
 def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
-    """The probability of completing a prefix to a training sample, by its length, in each phase; a column a split.
+    """The probability of completing a prefix to a training sample, by its length, in each phase; a column per split.
 
     Args:
         table: from `completions_over_training`.
@@ -244,7 +244,7 @@ def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: R
     """Completions to the sample itself, and below to any training sample, by prefix length.
 
     Args:
-        axes: two rows, a column a split of the table, with shared x and y.
+        axes: two rows, a column per split of the table, with shared x and y.
         table: from `completions_over_training`.
         run: gives phases; the run or its summary.
     """

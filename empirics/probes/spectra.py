@@ -51,7 +51,7 @@ def dsm_errors(
         generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
 
     Returns:
-        One row a split, sigma and sample (0..n-1): error, mean squared error per dimension over the noise draws.
+        One row per split, sigma and sample (0..n-1): error, mean squared error per dimension over the noise draws.
 
     Raises:
         ValueError: splits of different sizes or of one sample, or sigmas that are not positive and finite.
@@ -96,8 +96,8 @@ def dsm_spectra(
         generator: source of the noise, on the CPU. Every split starts from its present state; by default seeded with 0.
 
     Returns:
-        One row a split and sigma. loss, loss_se: mean squared error per dimension and its standard error, clustered by
-        sample. gap, gap_se: loss less the first split's, paired by noise, and its standard error (0 for the first
+        One row per split and sigma. loss, loss_se: mean squared error per dimension and its standard error, clustered
+        by sample. gap, gap_se: loss less the first split's, paired by noise, and its standard error (0 for the first
         split). gap_p: one-sided p-value of "no more loss than the first split" (paired t-test over samples).
 
     Raises:
@@ -113,7 +113,7 @@ def spectra_table(errors: pd.DataFrame) -> pd.DataFrame:
         errors: from `dsm_errors` or `run_errors`.
 
     Returns:
-        One row a split and sigma (and denoiser and step). loss, loss_se: mean squared error per dimension and its
+        One row per split and sigma (and denoiser and step). loss, loss_se: mean squared error per dimension and its
         standard error, clustered by sample. gap, gap_se: mean and standard error of `sample_gaps` (0 for the first
         split). gap_p: one-sided p-value of "no more loss than the first split" (paired t-test over samples; 1 for the
         first).
@@ -146,7 +146,7 @@ def sample_gaps(errors: pd.DataFrame) -> pd.DataFrame:
         errors: from `dsm_errors` (without control) or `run_errors`.
 
     Returns:
-        One row a split but the first, sigma and sample (and denoiser and step): gap.
+        One row per split but the first, sigma and sample (and denoiser and step): gap.
     """
     first = str(errors["split"].iloc[0])
     parts = by_denoiser(errors) if "denoiser" in errors else [("", None, errors)]
@@ -263,7 +263,7 @@ def _keys(table: pd.DataFrame) -> list[str]:
 
 
 def _wide(errors: pd.DataFrame) -> pd.DataFrame:
-    """Errors with a row a split and sigma, and a column a sample."""
+    """Errors with a row per split and sigma, and a column per sample."""
     return errors.pivot(index=["split", "sigma"], columns="sample", values="error")
 
 

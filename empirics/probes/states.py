@@ -49,7 +49,7 @@ class StateRaster:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """One row a step: step, and the number of samples in each of `STATES`."""
+        """One row per step: step, and the number of samples in each of `STATES`."""
         columns = {name: (self.states == k).sum(0) for k, name in enumerate(STATES)}
         return pd.DataFrame({"step": self.steps, **columns})
 
@@ -157,7 +157,7 @@ def transition_windows(raster: StateRaster, onsets: Mapping[str, Onset]) -> dict
 
 
 def raster_table(raster: StateRaster) -> pd.DataFrame:
-    """The raster as a tidy table, one row a sample and step: sample (0..n-1), step, state (a name from `STATES`)."""
+    """The raster as a tidy table, one row per sample and step: sample (0..n-1), step, state (a name from `STATES`)."""
     n, n_steps = raster.states.shape
     return pd.DataFrame(
         {

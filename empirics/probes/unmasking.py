@@ -50,8 +50,8 @@ def unmasking_completions(
         generator: source of masks and completions, on the CPU. By default seeded with 0.
 
     Returns:
-        One row a split and rate: split; mask_rate; n; and shares of the completions, each with _se, its standard error:
-        same, the sample itself; any, one of the training samples; valid, obeying the rule.
+        One row per split and rate: split; mask_rate; n; and shares of the completions, each with _se, its standard
+        error: same, the sample itself; any, one of the training samples; valid, obeying the rule.
     """
     generator = generator or torch.Generator().manual_seed(0)
     known = hash_rows(train)

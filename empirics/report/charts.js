@@ -201,7 +201,7 @@ function strip(rule, mem, low, high) {
 
 const ramp = (k, n) => "c" + (n > 1 ? Math.round((k * 7) / (n - 1)) : 2);
 
-// A scaling law: a panel a model, all on the same axes, in a given room (pixels). Returns the key and the panels.
+// A scaling law: a panel per model, all on the same axes, in a given room (pixels). Returns the key and the panels.
 function scalingPanels(figure, id, room, name, choose, pointed) {
   const points = figure.panels.flatMap((panel) => panel.series.flatMap((series) => series.points));
   const known = points.flatMap(([, low, high]) => [low, high]).filter((value) => value > 0);

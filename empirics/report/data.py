@@ -79,7 +79,7 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def figure(scaling: Scaling, finding: Findings) -> dict[str, Any]:
-    """Points, lines and bands of a scaling law, a panel a model; upper end -1 is infinite.
+    """Points, lines and bands of a scaling law, a panel per model; upper end -1 is infinite.
 
     A point is [x, lower, upper, run]; a line is [x, ..], [y, ..], and a band's [low, ..], [high, ..] if it has one.
     """

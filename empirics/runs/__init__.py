@@ -1,1 +1,1 @@
-"""Runs on disk: one folder a run, read without running code from it, and many folders as tables."""
+"""Runs on disk: one folder per run, read without running code from it, and many folders as tables."""

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line an evaluation, each bound to the config, to its generations and to all lines before it.
+"""metrics.jsonl: a line per evaluation, each bound to the config, to its generations and to all lines before it.
 
 A line ends in ``"seconds", "samples", "digest"``: the wall time so far, the SHA-256 of the file of its generations, and
 the SHA-256 of the digest before it, of that file's, and of what the line says before ``"seconds"``. The digest before

@@ -1,4 +1,4 @@
-"""All runs under a folder as two tables, one row a run and one row an evaluation, kept ready in a Parquet cache.
+"""All runs under a folder as two tables, one row per run and one row per evaluation, kept ready in a Parquet cache.
 
 The cache is ``.twoclocks-cache/runs.parquet`` inside the folder. It holds each run with a fingerprint of its files
 (modification and change times, sizes, inodes of config.json, metrics.jsonl and result.json), and only runs whose
@@ -39,7 +39,7 @@ class RunsFolder:
 
     Attributes:
         name: of the folder, as text to show.
-        runs: one row a run, ended or not (status "unfinished"), sorted by ``run``, its path relative to the folder:
+        runs: one row per run, ended or not (status "unfinished"), sorted by ``run``, its path relative to the folder:
             the values of `RunRecord`, the ends of every onset, and ``evaluations``, how many it has.
         evaluations: the metrics of all evaluations, run after run in the order of `runs`; NaN where a run lacks one.
         damaged: relative path and fault of each run folder that cannot be read.
@@ -52,7 +52,7 @@ class RunsFolder:
 
 
 def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
-    """All runs under a folder, one row a run, ready for `fit_scaling` and `evaluate_claims`.
+    """All runs under a folder, one row per run, ready for `fit_scaling` and `evaluate_claims`.
 
     The first call reads every run and keeps a cache in the folder; later calls read only what has changed since.
 
@@ -92,7 +92,7 @@ def load_runs(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
 
 
 def load_metrics(path: str | Path, unfinished: bool = False) -> pd.DataFrame:
-    """Every evaluation of every run under a folder, one row an evaluation.
+    """Every evaluation of every run under a folder, one row per evaluation.
 
     Args:
         path, unfinished: as in `load_runs`, whose cache this shares.

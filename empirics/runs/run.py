@@ -41,14 +41,14 @@ LEFT_OUT = "left_out.json"
 """In the folder of a light run: which of "samples", "weights" and "training_set" were left out (see `light.py`)."""
 HARDWARE = ("device", "precision")
 PARTS = ("checkpoints", "samples")
-_ABSURD_LOSS = 10.0  # a guess costs ln Q nats a token, or 1 in EDM's units
+_ABSURD_LOSS = 10.0  # a guess costs ln Q nats per token, or 1 in EDM's units
 
 
 class Run:
     """One training run on disk.
 
     ``config.json`` what was asked; ``hardware.json`` which device and precision that became; ``training_set.npz``;
-    ``metrics.jsonl`` a line an evaluation; ``samples/`` the generations of each evaluation; ``checkpoints/`` weights
+    ``metrics.jsonl`` a line per evaluation; ``samples/`` the generations of each evaluation; ``checkpoints/`` weights
     (and, until the run ends, the whole training state); ``result.json`` the clocks, chance levels and environment, once
     the run has ended. Digests bind them all to the config and to their steps (see `evaluations.py` and `reading.py`):
     what was cut, edited or brought from another run raises DamagedFile where it is read.
@@ -145,7 +145,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row an evaluation: step, loss, the ratios of `Evaluator.metrics`, and seconds of wall time so far."""
+        """One row per evaluation: step, loss, the ratios of `Evaluator.metrics`, and seconds of wall time so far."""
         table = pd.DataFrame(self.read().metrics)
         return table.astype({"step": np.int64}) if len(table) else table
 
@@ -237,7 +237,7 @@ class Run:
 
     @property
     def state_counts(self) -> pd.DataFrame:
-        """One row an evaluation: step, and how many generations were novel_valid, memorized, violating, ambiguous."""
+        """One row per evaluation: step, and how many generations were novel_valid, memorized, violating, ambiguous."""
         return state_counts(self.metrics, self.config.n_eval)
 
     @property

@@ -67,7 +67,7 @@ def evaluate_claims(df: pd.DataFrame) -> list[ClaimVerdict]:
 
 
 def claims_to_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
-    """Verdicts as a Markdown table, one row a claim; "p, Holm" is corrected for the claims of the table."""
+    """Verdicts as a Markdown table, one row per claim; "p, Holm" is corrected for the claims of the table."""
     header = ["claim", "statement", "verdict", "estimate [CI]", "p", "p, Holm", "runs", "test", "note"]
     rows = []
     for v in verdicts:

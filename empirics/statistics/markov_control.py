@@ -37,7 +37,7 @@ def ngram_control(rule: Rule, train: Tensor, counts: pd.DataFrame, orders: Seque
     Args:
         rule: the rule.
         train: training symbols (N, D), valid.
-        counts: one row an evaluation, as `Run.state_counts`.
+        counts: one row per evaluation, as `Run.state_counts`.
         orders: k of each Markov model, in 0..D-1 and within the table size of `NGramLaw`.
 
     Returns:

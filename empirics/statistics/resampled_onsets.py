@@ -59,7 +59,7 @@ def onset_bootstrap(
     generations would show in 99% of runs or more, but in 92% where only 64 generations watch a slow rise.
 
     Args:
-        counts: one row an evaluation, as `Run.state_counts`: step, and a column for each of `STATES`.
+        counts: one row per evaluation, as `Run.state_counts`: step, and a column for each of `STATES`.
         criterion: a name from `CRITERIA`.
         chance: sample-level chance memorization.
         alphabet: Q, the number of symbols.

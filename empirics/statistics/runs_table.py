@@ -1,4 +1,4 @@
-"""The runs table: one row a training run, with the interval that each of its onsets lies in.
+"""The runs table: one row per training run, with the interval that each of its onsets lies in.
 
 | column | meaning |
 |---|---|
@@ -236,7 +236,7 @@ def clocks_by_cell(df: pd.DataFrame, by: str | Sequence[str] = ("rule", "model",
         by: columns that define a cell; empty for one cell.
 
     Returns:
-        One row a cell and onset: n_runs, n_censored; the median onset lies in (median_lower, median_upper], inf when
+        One row per cell and onset: n_runs, n_censored; the median onset lies in (median_lower, median_upper], inf when
         censored; all of the cell's onsets lie in (lowest, highest]; in the table's unit, else steps.
 
     Raises:

@@ -291,7 +291,7 @@ class ScalingFit:
         return np.exp(low), np.exp(high)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a group: n_runs, n_censored, exponent and prefactor with 95% intervals, sigma."""
+        """One row per group: n_runs, n_censored, exponent and prefactor with 95% intervals, sigma."""
         return scaling_frame(self)
 
     def to_markdown(self) -> str:

@@ -30,7 +30,7 @@ METHODS: tuple[Literal["profile", "percentile", "bca", "weighted"], ...] = (
 
 
 def scaling_frame(fit: ScalingFit) -> pd.DataFrame:
-    """One row a group; see `ScalingFit.to_frame`."""
+    """One row per group; see `ScalingFit.to_frame`."""
     rows = []
     for k, key in enumerate(fit.groups):
         values = key if isinstance(key, tuple) and len(fit.by) > 1 else (key,)

@@ -70,7 +70,7 @@ def sweep(
     tensorboard: bool = False,
     in_order: bool = False,
 ) -> pd.DataFrame:
-    """Train every run into a folder of its own under `out`, the longest first, one process a run.
+    """Train every run into a folder of its own under `out`, the longest first, one process per run.
 
     Within a `time_limit` the runs are taken in the order given, so that the time goes to the first of them; what it
     does not suffice for is left, to be continued by the same call.
@@ -93,9 +93,9 @@ def sweep(
         in_order: take the runs in the order given, as within a `time_limit`.
 
     Returns:
-        One row a run, in the order given: name; status: finished, stopped, diverged, failed or, once a `time_limit` is
-        over, unfinished; attempts in this call, 0 for a run kept; notes on damaged folders; error, whose whole text is
-        in the run folder's error.txt; path.
+        One row per run, in the order given: name; status: finished, stopped, diverged, failed or, once a `time_limit`
+        is over, unfinished; attempts in this call, 0 for a run kept; notes on damaged folders; error, whose whole text
+        is in the run folder's error.txt; path.
 
     Raises:
         ValueError: an impossible config, two equal runs, or a folder with a name of one's own and another config;

@@ -25,7 +25,7 @@ def dynamics_tables(runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot_dynamics(data: Data) -> Figure:
-    """One row a group size; shades of a colour are N, faint lines are seeds, thick ones their median."""
+    """One row per group size; shades of a colour are N, faint lines are seeds, thick ones their median."""
     runs = data["runs"]
     curves = data["evaluations"].merge(runs, on="run")
     curves["passes"] = curves["step"] * curves["batch_size"] / curves["n_train"]

@@ -34,8 +34,8 @@ def judged_by_all(run: Run) -> dict[str, float]:
 
 
 def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: Sequence[str] = ()) -> pd.DataFrame:
-    """One row a run: `IDENTITY`, the config's `fields`, status, last_step, chance, the ends of each onset (steps), and
-    what `judged_by_all` adds.
+    """One row per run: `IDENTITY`, the config's `fields`, status, last_step, chance, the ends of each onset (steps),
+    and what `judged_by_all` adds.
 
     An onset lies in (lower, upper], upper = inf when censored, as in `runs_table`. A run that diverged before its
     first evaluation has (0, inf): nothing is known.
@@ -63,7 +63,7 @@ def onset_table(runs: Sequence[Run], criteria: Sequence[str] = CLOCKS, fields: S
 
 
 def curve_table(runs: Sequence[Run], metrics: Sequence[str], fields: Sequence[str] = ()) -> pd.DataFrame:
-    """One row an evaluation: `IDENTITY`, the config's `fields`, step, and columns of `Run.metrics` as float32."""
+    """One row per evaluation: `IDENTITY`, the config's `fields`, step, and columns of `Run.metrics` as float32."""
     tables = []
     for run in runs:
         measured = run.metrics

@@ -31,7 +31,7 @@ def plot_seeds(
 
     Args:
         ax: the axes.
-        curves: one row an evaluation.
+        curves: one row per evaluation.
         x, y: columns.
         colour, style, label: of the lines.
         by: column that tells the runs apart.

@@ -22,7 +22,7 @@ def ramp(colour: str) -> LinearSegmentedColormap:
 def draw_heatmap(
     ax: Axes, curves: pd.DataFrame, column: str, colour: str, group_sizes: Sequence[int], large_from: int | None = None
 ) -> QuadMesh:
-    """The median over seeds of a ratio, a row a group size, the smallest below.
+    """The median over seeds of a ratio, a row per group size, the smallest below.
 
     Args:
         ax: gets a logarithmic step axis.

@@ -31,7 +31,7 @@ def run_raster(run: Run, n: int) -> StateRaster:
 
 
 def raster_columns(raster: StateRaster) -> pd.DataFrame:
-    """The raster as a compact table: one row a sample, one int8 column a step, named by the step."""
+    """The raster as a compact table: one row per sample, one int8 column per step, named by the step."""
     return pd.DataFrame(raster.states, columns=[str(step) for step in raster.steps])
 
 

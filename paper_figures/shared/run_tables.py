@@ -1,4 +1,4 @@
-"""Runs as tidy tables for the figures of learning dynamics: one row a run, and one row an evaluation."""
+"""Runs as tidy tables for the figures of learning dynamics: one row per run, and one row per evaluation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def evaluations_table(runs: Sequence[Run], columns: Sequence[str]) -> pd.DataFrame:
-    """One row an evaluation: run, its number as in `runs_table`; step; the columns of `Run.metrics`, in float32.
+    """One row per evaluation: run, its number as in `runs_table`; step; the columns of `Run.metrics`, in float32.
 
     A run that diverged before its first evaluation has no rows.
     """

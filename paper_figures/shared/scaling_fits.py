@@ -18,7 +18,7 @@ POINTS = 40
 def exponent_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Exponents of tau_mem in N with 95% profile-likelihood intervals.
 
-    For each model, in the order of the table: one row a rule, and one with an exponent shared by its rules.
+    For each model, in the order of the table: one row per rule, and one with an exponent shared by its rules.
 
     Args:
         runs: an `onset_table`.

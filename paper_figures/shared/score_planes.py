@@ -92,7 +92,7 @@ def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def planes_figure(data: Data, stage: str) -> Figure:
-    """Score magnitude and displacement, a column a sigma; a row a step of the stage, then the optima beside it."""
+    """Score magnitude and displacement, a column per sigma; a row per step of the stage, then the optima beside it."""
     run, means = read_summary(data["run"]), data["planes"]
     names, half = row_names(means, run, read_phases(data["phases"])), means["sigma"].nunique()
     figure = Figure(figsize=(3.0 * half + 1.4, 1.62 * len(names) + 1.7))

@@ -322,7 +322,7 @@ def _steps(step: float) -> str:
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Accuracy and memorization over training of the populations, a row an architecture that has runs."""
+    """Accuracy and memorization over training of the populations, a row per architecture that has runs."""
     kinds = [kind for kind in CONTROLS if (table.loc[table["population"] != "", "architecture"] == kind).any()]
     figure, axes = new_figure(len(kinds), 2, 8.6, 3.1 * len(kinds) + 0.5)
     keys = ["model", "rule", "n_train", "seed", *FIELDS]
@@ -334,7 +334,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             ax.set_title(f"{mine['model'].iloc[0]}, N = {N_TRAIN[kind]}")
         row[0].axhline(0.9, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)))
     axes[0][1].legend(loc="upper left")
-    figure.suptitle("4x6 grids; a line a run", fontsize=9)
+    figure.suptitle("4x6 grids; a line per run", fontsize=9)
     return figure
 
 

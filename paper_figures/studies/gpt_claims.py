@@ -3,8 +3,8 @@
     python -m twoclocks.paper_figures.studies.gpt_claims --out runs/gpt-claims
 
 60 runs: G in {2, 3, 4, 6}, N in {64, .., 1024}, 3 seeds. Runs that have ended are kept, so a second call continues.
-Writes into results/gpt_claims beside this file the data: runs.csv (a row a run), evaluations.csv (what every
-evaluation generated, counted), diversity.csv (the diversity control, a row a run) and provenance.json; and the report
+Writes into results/gpt_claims beside this file the data: runs.csv (a row per run), evaluations.csv (what every
+evaluation generated, counted), diversity.csv (the diversity control, a row per run) and provenance.json; and the report
 made of them, see `gpt_claims_report`. ``--report-only`` makes the report again from the committed data.
 """
 

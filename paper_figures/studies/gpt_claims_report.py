@@ -1,7 +1,7 @@
 """The report on the sweep of `gpt_claims`, from its committed data alone.
 
 Writes report.md and scaling.png, and the tables clocks.csv, clocks.tex (all clocks by cell), scaling.tex (the fit to
-tau_mem), ngram.csv (the n-gram control, a row a run and order) and sampling.csv (bootstrapped onsets, a row a run).
+tau_mem), ngram.csv (the n-gram control, a row per run and order) and sampling.csv (bootstrapped onsets, a row per run).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def measure() -> Measured:
 
 
 def tables(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
-    """``runs``, a row a run with its clocks, last loss and floors; ``evaluations``, a row an evaluation."""
+    """``runs``, a row per run with its clocks, last loss and floors; ``evaluations``, a row per evaluation."""
     floors = [run.floors for run in runs]
     table = onset_table(runs, fields=tuple(SETTINGS)).assign(
         n_eval=[run.config.n_eval for run in runs],

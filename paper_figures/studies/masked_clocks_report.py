@@ -130,7 +130,7 @@ def offset(runs: pd.DataFrame, other: str, onset: str) -> str:
 
 
 def draw(runs: pd.DataFrame, masked: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Clocks against N, a panel a group size, a marker a family; and loss, accuracy and copies of the longest run."""
+    """Clocks against N, a panel per group size, a marker a family; and loss, accuracy and copies of the longest run."""
     sizes = sorted({rule_complexity(spec) for spec in masked["rule"]})
     figure, axes = new_figure(1, len(sizes) + 1, 3.6 * (len(sizes) + 1), 4.3)
     for ax, G in zip(axes[0], sizes, strict=False):
@@ -171,7 +171,7 @@ def _draw_run(ax: Axes, row: pd.Series, curves: pd.DataFrame) -> None:
     mine = curves[(curves[keys] == row[keys].to_numpy()).all(axis=1)].sort_values("step")
     ax.plot(mine["step"], mine["rule_accuracy"], color=COLOURS["rule"], label="rule accuracy")
     ax.plot(mine["step"], mine["memorization"], color=COLOURS["memorization"], ls="--", label="memorization")
-    ax.plot(mine["step"], mine["loss"], color=COLOURS["loss"], ls="-.", label="training loss, nats a cell")
+    ax.plot(mine["step"], mine["loss"], color=COLOURS["loss"], ls="-.", label="training loss, nats per cell")
     ax.axhline(row["floor_population"], color=COLOURS["rule"], lw=0.8, ls=":", label="floor of the rule")
     ax.axhline(row["floor_empirical"], color=COLOURS["memorization"], lw=0.8, ls=":", label="floor of the training set")
     ax.set_xscale("log")

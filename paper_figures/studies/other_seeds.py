@@ -4,9 +4,9 @@
 
 How Figures 11, 13 to 19 and claims C7 and C8 are judged was settled while looking at the dissected DiT run of seed 0.
 Here the same code, unchanged, judges the runs of other seeds, beside the figures' committed data of seed 0. Runs that
-have ended are kept; two are probed at a time. Writes claims.csv (a row a seed and claim), answers.csv (a row a seed and
-figure), provenance.json (of the other seeds' runs) and report.md into results/other_seeds; ``--report-only`` makes the
-report again.
+have ended are kept; two are probed at a time. Writes claims.csv (a row per seed and claim), answers.csv (a row per seed
+and figure), provenance.json (of the other seeds' runs) and report.md into results/other_seeds; ``--report-only`` makes
+the report again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def figure_data(scale: Preset, run: Run) -> dict[int, Data]:
 
 
 def judge(seed: int, data: Mapping[int, Data]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the figures and the claims say of one run: a row a figure, and a row a claim.
+    """What the figures and the claims say of one run: a row per figure, and a row per claim.
 
     Args:
         seed: of the run.

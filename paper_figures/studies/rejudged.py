@@ -192,7 +192,7 @@ def judged_claims(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims_by_criterion(claims: pd.DataFrame) -> list[list[str]]:
-    """A row a claim: its verdict and estimate by each criterion, and whether they agree."""
+    """A row per claim: its verdict and estimate by each criterion, and whether they agree."""
     rows = []
     for claim, part in claims.groupby("claim", sort=False):
         cells = []

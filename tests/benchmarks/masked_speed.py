@@ -132,7 +132,7 @@ def write(stored, rows):
         "# Training steps of masked diffusion against BERT",
         "",
         "`python tests/benchmarks/masked_speed.py`: Hugging Face's BertForMaskedLM of the same layers, heads, width,",
-        "on the same batches (D = 36, batch 128), turn by turn in one process of one thread; ms a step, seconds of the",
+        "on the same batches (D = 36, batch 128), turn by turn, one process, one thread; ms per step, seconds of the",
         "processor, medians over turns; ratio: peer / ours. Measured while other work ran on the machine.",
         f"Versions `{json.dumps(versions)}`.",
         "",

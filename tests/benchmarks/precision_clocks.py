@@ -2,7 +2,7 @@
 
     python tests/benchmarks/precision_clocks.py --out runs/precision --seeds 8
 
-Runs that have ended are kept, so a second call continues. Writes results/precision_clocks.csv (one row a run) and
+Runs that have ended are kept, so a second call continues. Writes results/precision_clocks.csv (one row per run) and
 results/precision_clocks.md (the comparison) beside this file.
 """
 

@@ -237,7 +237,7 @@ def write(stored, rows):
     lines = [
         "# Training steps against peers",
         "",
-        f"`make bench-training`; one thread, D = 36, batch {BATCH}; ms a step, seconds of the processor, medians over",
+        f"`make bench-training`; one thread, D = 36, batch {BATCH}; ms per step, processor seconds, medians over",
         f"turns; versions `{json.dumps(versions)}`.",
         "Peers: smalldiffusion's DiT, Hugging Face's GPT-2, each in fp32 and in bf16 autocast; the faster counts.",
         "Ratio: the faster peer's time over that of a default `RunConfig`, not compiled (least and greatest turn).",

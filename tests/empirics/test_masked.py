@@ -86,7 +86,7 @@ def test_the_root_draws_have_the_least_noise(schedule):
 @pytest.mark.parametrize("schedule", ["root", "linear", "cosine"])
 @pytest.mark.parametrize("law", [tc.EmpiricalLaw(TRAIN, 2, (2, 3)), RULE], ids=["training set", "rule"])
 def test_the_loss_of_an_optimum_is_its_entropy(schedule, law):
-    """The chain rule in every order: on its own data the exact law's loss is the entropy, in nats a cell."""
+    """The chain rule in every order: on its own data the exact law's loss is the entropy, in nats per cell."""
     data = law.sample(4000, torch.Generator().manual_seed(3))
     batches = Batches(FAMILY, replace(CONFIG, mask_schedule=schedule), data, None, torch.device("cpu"))
     losses = torch.stack([FAMILY.loss(Exact(law), batches[step], None) for step in range(320)])

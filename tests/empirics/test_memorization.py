@@ -138,7 +138,7 @@ def test_arguments_that_do_not_fit_are_refused():
         tc.Memorization(train, control, "cosine")
     with pytest.raises(ValueError, match="integer symbols"):
         tc.Memorization(train, control, "hamming")
-    with pytest.raises(ValueError, match="must have 4 numbers a sample"):
+    with pytest.raises(ValueError, match="must have 4 numbers per sample"):
         tc.Memorization(train, control[:, :3])
     with pytest.raises(ValueError, match="of the kind of train"):
         tc.Memorization(train, (control > 0).long())

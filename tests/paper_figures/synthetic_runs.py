@@ -37,7 +37,7 @@ def onset_rows(
 
 
 def curve_rows(runs: pd.DataFrame, fields: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Accuracy and memorization that rise from 0 to 1 about each run's onsets, 20 evaluations a run."""
+    """Accuracy and memorization that rise from 0 to 1 about each run's onsets, 20 evaluations per run."""
     tables = []
     for _, run in runs.iterrows():
         step = np.geomspace(10, run["last_step"], 20).round()

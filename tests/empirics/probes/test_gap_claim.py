@@ -14,7 +14,7 @@ SIGMAS = (0.1, 0.5, 1.0, 3.0)
 
 
 def gaps(course, scatter=0.02, n=40, seed=0):
-    """Samples about the mean gaps of `course`: a row a step, a column a sigma."""
+    """Samples about the mean gaps of `course`: a row per step, a column per sigma."""
     rng = np.random.default_rng(seed)
     means = np.asarray(course, dtype=float)
     noise = rng.normal(size=(1, 1, n)) * scatter

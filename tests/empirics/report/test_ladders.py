@@ -10,7 +10,7 @@ from twoclocks.empirics.runs.folder import read_runs_folder
 
 
 def shown(folder):
-    """The section as text, a line a row."""
+    """The section as text, a line per row."""
     rows = []
 
     def table(header, lines, numbers, by):
