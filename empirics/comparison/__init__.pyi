@@ -4,7 +4,7 @@ from .denoisers import compare_denoisers as compare_denoisers
 from .diffusers import diffusers_denoiser as diffusers_denoiser
 from .figure import plot_comparison as plot_comparison
 from .huggingface import huggingface_next_token as huggingface_next_token
-from .huggingface_masked import huggingface_masked as huggingface_masked
+from .masked_language_model import huggingface_masked as huggingface_masked
 from .ladder import ladder_over_training as ladder_over_training
 from .ladder_figure import plot_ladder as plot_ladder
 from .masked import compare_masked as compare_masked

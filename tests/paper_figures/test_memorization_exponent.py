@@ -28,6 +28,7 @@ def test_offset_and_exponent_are_found():
     np.testing.assert_allclose(fit.predict(np.array([64, 2048])), [60 + 0.7 * 64, 60 + 0.7 * 2048], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_a_plain_power_law_needs_no_offset():
     fits = [study.fit_offset(simulated(offset=0, exponent=0.8, seed=seed)) for seed in range(20)]
     assert sum(fit.ci[0] < 0.8 < fit.ci[1] for fit in fits) >= 16

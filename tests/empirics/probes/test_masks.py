@@ -124,6 +124,7 @@ def test_over_a_run(mdm_run):
     assert found == pytest.approx(first["held-out"] - first["train"])
 
 
+@pytest.mark.slow
 def test_dissect_asks_the_probes_of_masks(mdm_run, tmp_path):
     assert {"mask_rates", "unmasking"} <= {name for name, probe in probes().items() if probe.serves(mdm_run.family)}
     written = {path.name for path in tc.probes.dissect(mdm_run, tmp_path / "seen", n_noises=20, progress=False)}
