@@ -8,10 +8,10 @@ from .comparison.denoisers import compare_denoisers as compare_denoisers
 from .comparison.diffusers import diffusers_denoiser as diffusers_denoiser
 from .comparison.figure import plot_comparison as plot_comparison
 from .comparison.huggingface import huggingface_next_token as huggingface_next_token
-from .comparison.masked_language_model import huggingface_masked as huggingface_masked
 from .comparison.ladder import ladder_over_training as ladder_over_training
 from .comparison.ladder_figure import plot_ladder as plot_ladder
 from .comparison.masked import compare_masked as compare_masked
+from .comparison.masked_language_model import huggingface_masked as huggingface_masked
 from .comparison.moves import CondensationCheck as CondensationCheck
 from .comparison.moves import condensation_check as condensation_check
 from .comparison.moves import coordinate_onsets as coordinate_onsets

@@ -4,10 +4,10 @@ from .denoisers import compare_denoisers as compare_denoisers
 from .diffusers import diffusers_denoiser as diffusers_denoiser
 from .figure import plot_comparison as plot_comparison
 from .huggingface import huggingface_next_token as huggingface_next_token
-from .masked_language_model import huggingface_masked as huggingface_masked
 from .ladder import ladder_over_training as ladder_over_training
 from .ladder_figure import plot_ladder as plot_ladder
 from .masked import compare_masked as compare_masked
+from .masked_language_model import huggingface_masked as huggingface_masked
 from .moves import CondensationCheck as CondensationCheck
 from .moves import condensation_check as condensation_check
 from .moves import coordinate_onsets as coordinate_onsets
