@@ -127,6 +127,7 @@ def own(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_toy_of_each_kind_reaches_the_commands_from_two_files(own, capsys):
     tiny = ["--n-train", "8", "--steps", "12", "--batch-size", "8", "--n-eval", "8", "--eval-first", "6"]
     main(["run", "--rule", "no-two:2x4", "--model", "toy-nano", *tiny, "--out", "runs", "--plugin", "own.py"])

@@ -428,6 +428,7 @@ def montage(module: Exhibit) -> dict[str, pd.DataFrame]:
     return module.compute(preset("smoke"), [])
 
 
+@pytest.mark.slow
 def test_montages_report_a_grid_that_breaks_its_rule() -> None:
     for module in (fig05, fig06):
         data = montage(module)

@@ -14,7 +14,6 @@ from twoclocks.paper_figures.shared import score_planes, score_tables
 from twoclocks.paper_figures.store import read_data, write_data
 
 NUMBERS = tuple(range(13, 20))
-DEAR = (14, 15, 17, 18)  # seconds each
 STEPS = (10, 20, 40, 80, 160)
 RULE, LATER = tc.Onset(20.0, 10.0, 20.0, False), tc.Onset(40.0, 20.0, 40.0, False)
 MEM, NEVER = tc.Onset(80.0, 40.0, 80.0, False), tc.Onset(np.inf, 160.0, np.inf, True)
@@ -45,7 +44,8 @@ def tables(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in NUMBERS])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", NUMBERS)
 def test_every_figure_is_drawn_from_its_tables(tables, number, tmp_path):
     module = figure_module(number)
     with figure_style():

@@ -26,6 +26,7 @@ def test_seeds_differ_in_nothing_else():
     assert {config.seed for config in study.configs(scale)} == {1, 2}
 
 
+@pytest.mark.slow
 def test_the_committed_data_of_the_figures_are_judged_as_they_were():
     data = {number: read_data(results_folder("laptop", number)) for number in study.FIGURES}
     answers, claims = study.judge(0, data)

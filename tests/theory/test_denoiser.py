@@ -170,6 +170,7 @@ def test_encoding_must_fit_the_law():
         tc.OptimalDenoiser(tc.rule("parity:2x3,G=3"), tc.Encoding((2, 3), 3, "onehot"))
 
 
+@pytest.mark.slow
 def test_a_million_training_samples_fit_in_memory():
     """Peak of a fresh process that denoises and evaluates the density with N = 2^20, D = 36, in float32."""
     script = (

@@ -61,6 +61,7 @@ def test_every_family(spec, n):
     check(tc.rule(spec), enumerate_rule(spec).support, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [NoAdjacentOnes((2, 2)), WeightedSum((2, 2))], ids=["whole-grid", "rows"])
 def test_own_rules(rule):
     check(rule, brute_force(rule).support, 2)
@@ -99,6 +100,7 @@ def test_a_group_of_the_whole_grid_has_the_sample_level(spec, sampler):
         assert tc.chance_memorization(rule, given, "group", sampler) == pytest.approx(sample, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_large_groups_and_large_n_at_once():
     """Figures of the paper's size, against the logarithm of the hypergeometric chance in high precision."""
     import mpmath

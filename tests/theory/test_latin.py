@@ -45,6 +45,7 @@ def test_samples_are_valid_and_uniform_in_every_cell(large, spec):
     torch.testing.assert_close(log_p, torch.full_like(log_p, -rule.entropy), rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", LARGE)
 def test_marginals_are_slopes_and_sample_means(large, spec):
     """Central differences of the log partition; and frequencies of uniform samples reweighted by exp(fields)."""

@@ -235,6 +235,7 @@ def test_accuracy_by_sampling_agrees_with_exact_rows():
         assert abs(hits - one.value**5) <= 4 * math.sqrt(one.value**5 * (1 - one.value**5) / 20000)
 
 
+@pytest.mark.slow
 def test_sampled_accuracy_has_an_honest_error():
     """A rule whose windows are not uniform, so that the estimator does vary."""
     rule = UnevenRule()

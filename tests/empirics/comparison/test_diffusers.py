@@ -224,6 +224,7 @@ def test_compared_with_the_optima_end_to_end(make):
     assert table.memorization_coordinate.map(math.isfinite).all()
 
 
+@pytest.mark.slow
 def test_trained_end_to_end():
     """A DiT trained with diffusers' own noising first learns each cell by itself: it nears the rule-blind optimum."""
     rule = tc.rule("parity:4x4,G=4")

@@ -109,6 +109,7 @@ def test_ratios_by_hand():
     assert row["p_value"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_ratios_of_equal_basins_cover_one():
     rng = np.random.default_rng(0)
     covered, rejected = [], []

@@ -47,6 +47,7 @@ def test_losses_are_theory_s_on_the_same_generator(kind):
             assert rows["loss"].tolist() == pytest.approx(exact[name].tolist(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_standard_errors_cover_the_expected_loss():
     """The identity's loss is sigma^2 chi^2 / n, with the standard deviation sigma^2 sqrt(2 / n)."""
     x = {"x": splits(16)["train"]}

@@ -171,6 +171,7 @@ def test_scaling_md_has_every_fit(report):
     assert "| gpt-nano | parity:6x6,G=3 | 9 | 0 |" in text
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bits(sweep, report, tmp_path):
     again = tc.write_report(sweep, tmp_path / "again")
     for name in ("report.html", "clocks.csv", "scaling.md"):

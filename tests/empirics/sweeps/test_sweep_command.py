@@ -36,6 +36,7 @@ def test_dry_run_then_sweep_then_nothing_left(tmp_path, grid, capsys):
     assert "nothing is left to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_one_line_and_status_1(tmp_path, grid, capsys):
     grid.write_text(GRID + 'grid: {device: ["toaster"]}\n')
     code, error = stopped(capsys, grid, "--out", tmp_path / "out", "--workers", "1")
