@@ -5,13 +5,16 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
-.PHONY: run test test-all test-avx2 test-lowest test-newest test-browser test-slurm lint docs bench bench-training clean
+.PHONY: run test test-fast test-all test-avx2 test-lowest test-newest test-browser test-slurm lint style types docs bench bench-training clean
 .PHONY: gpu gpu-wheels
 
 run: .venv/run                ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
 
-test: lint                    ## everything CI checks
+test: style                   ## everything CI checks; types beside the tests, for mypy takes one core for a while
+	$(MAKE) --no-print-directory -j 2 types test-fast
+
+test-fast: .venv/installed    ## the fast tests alone
 	$(BIN)/pytest -n 2 -m "not slow and not browser"
 
 test-all: lint                ## the slow tests too
@@ -29,11 +32,15 @@ test-browser: .venv/installed ## the report, in headless Chromium (Debian: chrom
 test-slurm: .venv/installed   ## a sweep by a real Slurm, as root (Debian: slurm-wlm)
 	TWOCLOCKS_SLURM=1 $(BIN)/pytest tests/slurm -p no:xdist
 
-lint: .venv/installed
+lint: style types
+
+style: .venv/installed        ## style, and that imports point one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=.venv/typing $(BIN)/mypy -p twoclocks
 	$(BIN)/lint-imports
+
+types: .venv/installed
+	MYPYPATH=.venv/typing $(BIN)/mypy -p twoclocks
 
 docs: .venv/installed         ## the documentation site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -51,10 +51,10 @@ def finished(tmp_path_factory):
 
 
 def test_gpt_learns_the_rule_then_memorizes(tmp_path):
-    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=600), tmp_path / "run", progress=False)
+    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=480), tmp_path / "run", progress=False)
     rule, mem = run.onsets["tau_rule"], run.onsets["tau_mem"]
     assert 30 < rule.upper < 200
-    assert rule.upper < mem.lower < 600
+    assert rule.upper < mem.lower < 480
     metrics = run.metrics
     assert metrics["rule_accuracy"].iloc[-1] > 0.95
     assert metrics["memorization"].iloc[-1] > 0.4
@@ -271,6 +271,7 @@ def test_the_command_says_that_a_run_diverged(tmp_path, capsys, options, how):
     assert tc.load_run(tmp_path / "run").divergence
 
 
+@pytest.mark.slow
 def test_stop_when_the_clocks_are_known(tmp_path):
     config = replace(QUICK["gpt"], n_eval=128, eval_ratio=1.4, stop_when="ruled")
     run = tc.train(config, tmp_path / "run", progress=False)
@@ -326,6 +327,7 @@ def test_impossible_configs_are_refused_before_anything_is_written(tmp_path, opt
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_compiling_falls_back_without_a_compiler(tmp_path, monkeypatch):
     import torch._inductor.config

@@ -26,6 +26,7 @@ def test_every_figure_is_computed_and_drawn(tmp_path: Path, monkeypatch: pytest.
     assert "not measured yet at this scale" not in gallery
 
 
+@pytest.mark.slow
 def test_committed_data_are_drawn_with_their_claims(tmp_path: Path) -> None:
     measured = [number for number in FIGURES if results_folder("laptop", number).exists()]
     assert measured

@@ -217,6 +217,7 @@ def test_a_size_that_diverges_takes_a_learning_rate_of_its_own() -> None:
     assert kind.config(rule="parity:4x6,G=2", model="dit-micro", lr=0.01).lr == 0.01
 
 
+@pytest.mark.slow
 def test_figure_10_agrees_on_both_architectures_or_not_at_all() -> None:
     data = AGREEING[10]()
     dit = {name: table[table["model"].str.startswith("dit")] for name, table in data.items()}

@@ -56,6 +56,7 @@ def test_every_figure_is_drawn_from_its_tables(tables, number, tmp_path):
     assert module.configs(preset("smoke")) == figure_module(13).configs(preset("smoke"))
 
 
+@pytest.mark.slow
 def test_each_stage_has_its_steps_and_optima(tables):
     shown = {number: tables[number]["planes"] for number in (17, 18, 19)}
     steps = {number: sorted(set(table["step"].dropna())) for number, table in shown.items()}

@@ -19,6 +19,7 @@ def simulated(offset, exponent, seed=0, scatter=0.08, ratio=1.15):
     return pd.DataFrame({"n_train": SIZES, "tau_mem_lower": lower, "tau_mem_upper": upper})
 
 
+@pytest.mark.slow
 def test_offset_and_exponent_are_found():
     fit = study.fit_offset(simulated(offset=60, exponent=1.0))
     assert fit.ci[0] < 1.0 < fit.ci[1]

@@ -216,6 +216,7 @@ def test_make_gpu_on_a_cpu_in_calls_of_a_minute(tmp_path):
     assert len({name.split("/")[2] for name in figures[0]}) >= 9
 
 
+@pytest.mark.slow
 def test_figures_are_measured_from_the_runs_that_there_are(tmp_path, capsys):
     """Fig. 8 asks for runs over N and G; two of them are there, one light."""
     scale = preset("smoke").in_folder(tmp_path / "runs")

@@ -97,6 +97,7 @@ def test_condensation_sigma_on_other_rules(spec):
     assert float(fresh.standard_error) < 0.03 * math.log(n_train)
 
 
+@pytest.mark.slow
 def test_condensation_sigma_falls_with_the_training_set_and_repeats():
     rule = tc.rule("parity:6x6,G=3")
     found = [tc.condensation_sigma(rule, n) for n in (2, 64, 4096, 2**20, 2**24 - 1)]

@@ -1,7 +1,9 @@
 """The symbolic derivations: proofs that hold, proofs that must fail, and agreement with the numerical denoisers."""
 
+import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import mpmath
 import pytest
@@ -12,17 +14,17 @@ import twoclocks as tc
 from twoclocks.theory import symbolic as sym
 from twoclocks.theory.exposition import Derivation, Proof
 
-NAMES = ("parity", "count", "permutation")
+NAMES = (pytest.param("parity", marks=pytest.mark.slow), "count", pytest.param("permutation", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module")
-def derivations() -> dict[str, Derivation]:
-    return {name: tc.theory.derive(name) for name in NAMES}
+def derivations() -> Callable[[str], Derivation]:
+    return functools.cache(tc.theory.derive)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_claim_is_proved(derivations, name):
-    derivation = derivations[name]
+    derivation = derivations(name)
     assert derivation.name == name
     assert len(derivation.proofs) >= 5
     for proof in derivation.proofs:
@@ -53,17 +55,18 @@ def uniform(rows: list[tuple[int, ...]], alphabet: int, sigma: float, y: torch.T
     return tc.OptimalDenoiser(law, tc.Encoding(law.shape, alphabet, kind))(y, sigma)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
 def test_printed_parity_denoiser_is_the_packages(derivations, sigma):
     y = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    closed = sp.lambdify(sym.t[:3], derivations["parity"].denoiser)(*torch.tanh(y / sigma**2).T)
+    closed = sp.lambdify(sym.t[:3], derivations("parity").denoiser)(*torch.tanh(y / sigma**2).T)
     assert torch.allclose(closed, tc.OptimalDenoiser(tc.rule("parity:1x3,G=3"))(y, sigma)[:, 0], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
 def test_printed_count_denoiser_is_the_posterior_mean(derivations, sigma):
     y = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    closed = sp.lambdify(sym.w[:3], derivations["count"].denoiser)(*torch.exp(2 * y / sigma**2).T)
+    closed = sp.lambdify(sym.w[:3], derivations("count").denoiser)(*torch.exp(2 * y / sigma**2).T)
     expected = uniform([(1, 0, 0), (0, 1, 0), (0, 0, 1)], 2, sigma, y, "pm1")[:, 0]
     assert torch.allclose(closed, expected, rtol=1e-10, atol=1e-12)
     assert torch.allclose(
@@ -71,11 +74,12 @@ def test_printed_count_denoiser_is_the_posterior_mean(derivations, sigma):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
 def test_printed_permutation_denoiser_is_the_posterior_mean(derivations, sigma):
     y = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     weights = torch.exp(-((y[:, :, None] - torch.tensor([-1.0, 0.0, 1.0])) ** 2) / (2 * sigma**2))  # (B, n, n)
-    closed = sp.lambdify(list(sym.weights(3)), derivations["permutation"].denoiser)(*weights.flatten(1).T)
+    closed = sp.lambdify(list(sym.weights(3)), derivations("permutation").denoiser)(*weights.flatten(1).T)
     expected = uniform(list(itertools.permutations(range(3))), 3, sigma, y, "scalar")[:, 0]
     assert torch.allclose(closed, expected, rtol=1e-10, atol=1e-12)
     rule = tc.rule("permutation:1x3")
@@ -125,7 +129,7 @@ def test_permanent_and_elementary_polynomials_count():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_text_numbers_each_step_with_its_reason(derivations, name):
-    derivation = derivations[name]
+    derivation = derivations(name)
     text = str(derivation)
     assert text.startswith(derivation.title)
     for number, step in enumerate(derivation.steps, 1):
@@ -137,7 +141,7 @@ def test_text_numbers_each_step_with_its_reason(derivations, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latex_is_balanced(derivations, name):
-    derivation = derivations[name]
+    derivation = derivations(name)
     latex = derivation.to_latex()
     depth = 0
     for i, character in enumerate(latex):

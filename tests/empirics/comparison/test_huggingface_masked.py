@@ -61,6 +61,7 @@ def test_large_vocabularies_run_in_parts(monkeypatch):
     assert sizes == [2, 2, 2, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_bert_and_a_plain_module_beside_the_exact_laws():
     """A BERT trained on a rule comes nearer to it than at first; a module with tokens of its own is called directly."""
     rule = tc.rule("exact-k:2x2,K=1")

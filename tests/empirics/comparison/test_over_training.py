@@ -176,6 +176,7 @@ def test_onsets_of_the_coordinate():
     assert early["upper"].tolist() == [20, 10, 20, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dit", "gpt"])
 def test_the_command_prints_and_writes(runs, tmp_path, capsys, kind):
     options = ["--sigmas", "0.8", "1", "1.4", "2", "--n-samples", "24"] if kind == "dit" else []

@@ -118,6 +118,7 @@ def test_intervals_cover_whatever_the_draws_of_an_anchor_share(correlation, p):
         assert np.mean(widths) > 1.5 * (exact[1] - exact[0])
 
 
+@pytest.mark.slow
 def test_over_a_run(dit_run, tmp_path):
     table = basins.run_basins(dit_run, sigmas=(0.4, 1.0), n_anchors=12, n_draws=2)
     assert len(table) == (4 + 3) * 3 * 12 * 2

@@ -28,6 +28,7 @@ def gpt_run(tmp_path_factory: pytest.TempPathFactory) -> tc.Run:
     return tc.train(config, tmp_path_factory.mktemp("gpt") / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_a_gpt_gets_its_figures_and_tables(gpt_run: tc.Run, tmp_path: Path) -> None:
     files = tc.probes.dissect(gpt_run, tmp_path / "out", n_noises=20, progress=False)
     assert {path.name for path in files} == GPT

@@ -215,6 +215,7 @@ def test_onsets_of_the_gap_by_sigma():
     assert (onsets[2.0].lower, onsets[2.0].upper) == (20, 40)
 
 
+@pytest.mark.slow
 def test_over_a_run(dit_run, tmp_path):
     sigmas = (0.2, 0.5, 1.0, 2.0)
     errors = spectra.run_errors(dit_run, sigmas, n_images=32)

@@ -216,6 +216,7 @@ def test_metrics_are_not_appended_through_a_link(tmp_path, victims):
         files.append_line(tmp_path / "metrics.jsonl", b"{}")
 
 
+@pytest.mark.slow
 def test_compare_writes_no_link_of_the_folder(folder, victims, capsys):
     (folder / "comparison").symlink_to(victims)
     with pytest.raises(SystemExit) as ended:

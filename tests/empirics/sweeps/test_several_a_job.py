@@ -149,6 +149,7 @@ def test_calls_that_wait_for_a_job_are_cancelled(tmp_path, cluster):
             future.result(5)
 
 
+@pytest.mark.slow
 def test_a_sweep_by_jobs_of_several_runs(tmp_path, cluster):
     configs = [tc.RunConfig(**{**CONFIG.to_dict(), "seed": seed}) for seed in range(3)]
     with SlurmJobs(tmp_path / "out", slots=1, n_gpus=1, per_device=3) as executor:

@@ -23,6 +23,7 @@ def stopped(capsys, *arguments):
     return stop.value.code, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_dry_run_then_sweep_then_nothing_left(tmp_path, grid, capsys):
     out = tmp_path / "out"
     command = ["sweep", str(grid), "--out", str(out)]

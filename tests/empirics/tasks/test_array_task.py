@@ -99,6 +99,7 @@ def test_what_is_made_of_a_run_on_data(home):
         tc.probes.dissect(again)
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_densities_of_its_training_set(home, capsys, monkeypatch):
     run = tc.train(POINTS, home / "run", progress=False)
     names = ["empirical", "gaussian", "gaussian:2"]
