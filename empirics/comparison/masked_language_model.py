@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .huggingface import CHUNK, _configured, _context, _vocabulary, check_symbol_tokens
-from .networks import evaluation_mode, shown, takes, tensor_in
+from .huggingface import LanguageModel, check_grids, check_symbol_tokens, configured, context_of, vocabulary_of
 
 
 @dataclass(frozen=True)
-class MaskedLanguageModel:
+class MaskedLanguageModel(LanguageModel):
     """A masked language model on grids of Q symbols; made by `huggingface_masked`, called like ours, ``model(x)``.
 
     Attributes:
@@ -43,51 +42,26 @@ class MaskedLanguageModel:
         Raises:
             ValueError: symbols of another shape or range, or grids longer than the model's context.
         """
-        symbols = self.symbol_token_ids
-        return torch.cat([part[..., symbols.to(part.device)].to(x.device) for part in self._logits(x)])
-
-    def outside_mass(self, x: Tensor) -> Tensor:
-        """The probability at each cell of tokens that are no symbol, which `__call__` leaves out: (B, D) in [0, 1]."""
-        masses = []
-        for part in self._logits(x):
-            outside = torch.ones(part.shape[-1], dtype=torch.bool, device=part.device)
-            outside[self.symbol_token_ids.to(part.device)] = False
-            masses.append((part[..., outside].logsumexp(-1) - part.logsumexp(-1)).exp().to(x.device))
-        return torch.cat(masses)
+        return self._of_symbols(x)
 
     def _logits(self, x: Tensor) -> Iterator[Tensor]:
         """Logits of the cells over the whole vocabulary (b, D, V), on the model's device, for parts of the batch."""
         known = torch.cat([self.symbol_token_ids, torch.tensor([self.mask_token_id])])
-        inner = _configured(self.model)
-        if not isinstance(x, Tensor) or x.dtype.is_floating_point or x.ndim != 2 or not x.numel():
-            what = (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"x must hold integer symbols (B, D), got {what}")
+        inner = configured(self.model)
+        check_grids(x)
         if int(x.min()) < 0 or int(x.max()) >= len(known):
             found = f"{int(x.min())}..{int(x.max())}"
             raise ValueError(f"symbols must lie in 0..{len(known) - 1}, the last for a masked cell, got {found}")
         length = len(self.before) + x.shape[1] + len(self.after)
-        if length > (context := _context(inner) or length):
+        if length > (context := context_of(inner) or length):
             raise ValueError(
                 f"grids of {x.shape[1]} cells, {length} tokens in all, do not fit the model's context of {context}"
             )
         cells = known.to(x.device)[x.long()]
         ends = [cells.new_tensor(tokens).expand(len(x), -1) for tokens in (self.before, self.after)]
         tokens = torch.cat([ends[0], cells, ends[1]], 1).to(inner.device)
-        vocabulary = _vocabulary(inner)
-        for part in tokens.split(max(1, CHUNK // (length * vocabulary))):
-            # An explicit attention mask: a symbol may be the model's pad token, which some models leave out of sight.
-            options = {"attention_mask": torch.ones_like(part)} if takes(self.model, part, attention_mask=part) else {}
-            with evaluation_mode(self.model):
-                named = takes(self.model, input_ids=part)
-                output = self.model(input_ids=part, **options) if named else self.model(part, **options)
-            logits = tensor_in(output, (*part.shape, vocabulary))
-            if not isinstance(logits, Tensor) or logits.shape[:2] != part.shape or logits.ndim != 3:
-                raise ValueError(
-                    f"the model must return logits {(*part.shape, vocabulary)}, alone or in an output with logits; got "
-                    f"{shown(logits)}"
-                )
-            logits = logits[:, len(self.before) : len(self.before) + x.shape[1]]
-            yield logits if logits.dtype == torch.float64 else logits.float()
+        for logits in self._run(tokens):
+            yield logits[:, len(self.before) : len(self.before) + x.shape[1]]
 
 
 def huggingface_masked(
@@ -118,11 +92,11 @@ def huggingface_masked(
         ValueError: tokens outside the vocabulary or repeated, a mask that is a symbol, an encoder-decoder model, or one
             whose predictions do not change with later tokens (a causal language model).
     """
-    inner = _configured(model)
-    symbols = check_symbol_tokens(symbol_token_ids, _vocabulary(inner))
+    inner = configured(model)
+    symbols = check_symbol_tokens(symbol_token_ids, vocabulary_of(inner))
     for token in (mask_token_id, *before, *after):
-        if not 0 <= token < _vocabulary(inner):
-            raise ValueError(f"token {token} lies outside the model's vocabulary, 0..{_vocabulary(inner) - 1}")
+        if not 0 <= token < vocabulary_of(inner):
+            raise ValueError(f"token {token} lies outside the model's vocabulary, 0..{vocabulary_of(inner) - 1}")
     if mask_token_id in symbols:
         raise ValueError(f"the mask's token {mask_token_id} is that of a symbol too; give the token of masked cells")
     if getattr(inner.config, "is_encoder_decoder", False):

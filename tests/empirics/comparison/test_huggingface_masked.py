@@ -8,7 +8,7 @@ from torch import nn
 
 import twoclocks as tc
 from twoclocks.empirics import huggingface_masked
-from twoclocks.empirics.comparison import masked_language_model as module_of_adapter
+from twoclocks.empirics.comparison import huggingface as module_of_adapter
 
 VOCABULARY = 11
 SYMBOLS, MASK, CLS, SEP = [5, 2, 6], 4, 9, 10
