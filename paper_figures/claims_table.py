@@ -17,10 +17,12 @@ from ..empirics.statistics.claims import (
     claim_window,
 )
 from ..empirics.statistics.verdicts import holm
+from ..empirics.text_tables import interval_text, markdown_table
 from . import fig15, fig16
 from .shared import claim_architectures
 from .shared.clock_statistics import tested
 from .shared.clock_tables import ARCHITECTURES
+from .shared.judging import CRITERIA, HEADLINE, under
 from .store import Data, read_data, results_folder
 
 NOT_MEASURED = "not measured yet"
@@ -72,6 +74,55 @@ def evaluate(tables: Tables) -> list[ClaimVerdict]:
         except ValueError as fault:
             verdicts.append(replace(_missing(name), note=str(fault)))
     return holm(verdicts)
+
+
+def evaluate_by_criterion(runs: pd.DataFrame) -> pd.DataFrame:
+    """C1 to C6 on a table of runs by each criterion of copying of `CRITERIA`: one row per verdict.
+
+    Args:
+        runs: an `onset_table`, with the settings of the runs.
+    """
+    rows = []
+    for criterion in CRITERIA:
+        for verdict in evaluate({_RUNS: under({"runs": runs}, criterion)})[:-2]:  # not the landscape's
+            low, high = verdict.ci or (None, None)
+            rows.append({"criterion": criterion, "claim": verdict.claim, "estimate": verdict.estimate, "low": low,
+                         "high": high, "p_value": verdict.p_value, "p_holm": verdict.p_holm, "verdict": verdict.verdict,
+                         "n_runs": verdict.n_runs, "note": verdict.note})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def claims_by_criterion_markdown(claims: pd.DataFrame, paper: pd.DataFrame | None = None) -> str:
+    """A row per claim: its verdict and estimate by each criterion, the runs, and whether the verdict depends on it.
+
+    Args:
+        claims: of `evaluate_by_criterion`.
+        paper: the same of runs at the paper's scale, for a last column with the first criterion's verdicts.
+    """
+    header = ["claim", *(f"{name}: {words}" for name, words in CRITERIA.items()), "runs", "depends"]
+    header += [] if paper is None else ["at the paper's scale"]
+    rows = []
+    for claim, part in claims.groupby("claim", sort=False):
+        cells = [_verdict_text(part[part["criterion"] == criterion]) for criterion in CRITERIA]
+        depends = claim in dependent_claims(part)
+        rows.append([str(claim), *cells, str(part["n_runs"].iloc[0]), "**yes**" if depends else "no"])
+        if paper is not None:
+            mine = paper[(paper["claim"] == claim) & (paper["criterion"] == HEADLINE)]
+            rows[-1].append(f"{_verdict_text(mine)}; {mine['n_runs'].iloc[0]} runs" if len(mine) else "not run")
+    return markdown_table(header, rows)
+
+
+def _verdict_text(row: pd.DataFrame) -> str:
+    (mine,) = row.to_dict("records")
+    if pd.isna(mine["estimate"]):
+        return str(mine["verdict"])
+    return f"{mine['verdict']} {interval_text(mine['estimate'], mine['low'], mine['high'])}"
+
+
+def dependent_claims(claims: pd.DataFrame) -> list[str]:
+    """The claims whose verdict is not the same by every criterion, in the table's order."""
+    words = claims.groupby("claim", sort=False)["verdict"].nunique()
+    return [str(claim) for claim in words.index[words > 1]]
 
 
 def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]:

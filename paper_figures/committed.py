@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..empirics import Run, load_run
 from ..empirics.runs.files import write_atomically, write_table
+from ..empirics.statistics.claim_trends import SETTINGS
 from ..empirics.sweeps.folders import run_name
 from ..empirics.sweeps.light import Members, light_run, read_archives, unpack_runs, write_archives
 from .shared.clock_tables import IDENTITY, onset_table
@@ -92,7 +93,7 @@ def run_row(run: Run) -> dict[str, object]:
     return {
         "name": run.path.name,
         **{name: onsets[name] for name in IDENTITY},
-        **{name: getattr(run.config, name) for name in ("n_eval", "batch_size")},
+        **{name: getattr(run.config, name) for name in ("n_eval", *SETTINGS)},
         "status": result["status"],
         "steps": result["steps"],
         "chance": result["chance"],

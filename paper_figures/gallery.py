@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..empirics.text_tables import markdown_table
-from .claims_table import claims_markdown
+from .claims_table import claims_by_criterion_markdown, claims_markdown, dependent_claims
+from .committed import SCALE
 from .exhibit import FIGURES, figure_module
 from .figures import OUTPUT
 from .presets import Architecture, preset
-from .shared.judging import CRITERIA, dependence, one_line
+from .shared.judging import dependence, one_line
 from .store import read_data, read_provenance, results_folder
 from .studies.other_seeds import FIGURES_SEED
 from .studies.other_seeds import RESULTS as OTHER_SEEDS
 from .studies.rejudged import RESULTS as REJUDGED
-from .studies.rejudged import claims_by_criterion
 
+PAPER_COLUMN = (
+    "The last column is of GPT-mini on the paper's own 6x6 grids, by today's criterion; "
+    "`results/paper_scale/report.md` says which runs there are. Figures with runs at that scale show them too."
+)
 README = Path(__file__).parent / "README.md"
 
 
@@ -69,15 +72,13 @@ def _claims(preset_name: str) -> list[str]:
     parts = []
     if preset_name == "laptop":
         claims = pd.read_csv(REJUDGED / "claims.csv")
-        dependent = [row[0] for row in claims_by_criterion(claims) if row[-1] != "no"]
+        paper = pd.read_csv(SCALE / "claims.csv") if (SCALE / "claims.csv").exists() else None
         parts = [
             "By today's criterion of copying and by two others, on the runs whose curves are committed (the former "
             "tau_rule also counted copies); verdicts with 95% intervals (C3: 90%):",
-            markdown_table(
-                ["claim", *(f"{name}: {words}" for name, words in CRITERIA.items()), "runs", "depends"],
-                claims_by_criterion(claims),
-            ),
-            f"The verdict depends on the criterion for {' and '.join(dependent) or 'none'}.",
+            claims_by_criterion_markdown(claims, paper),
+            *([] if paper is None else [PAPER_COLUMN]),
+            f"The verdict depends on the criterion for {' and '.join(dependent_claims(claims)) or 'none'}.",
             "By the former criteria, on all runs; of most the curves were not kept, so that they cannot be judged "
             "again (C7 and C8: today's criterion):",
         ]
@@ -115,7 +116,21 @@ def _entry(number: int, preset_name: str) -> str:
     answers = [f"**We measured:** {line}{'' if line.endswith('…') else '.'}", *([judged] if judged else [])]
     if len(line.split()) < len(measured.split()):
         answers.append(f"In full: {measured}.")
-    return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image])
+    return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image, *_at_paper_scale(number, preset_name)])
+
+
+def _at_paper_scale(number: int, shown: str) -> list[str]:
+    """The same figure at the paper's scale, as far as its runs exist, below the one of another preset."""
+    folder = results_folder("paper", number)
+    if shown == "paper" or not any(folder.glob("*.parquet")):
+        return []
+    module, facts = figure_module(number), read_provenance(folder)
+    missing = facts.get("missing_runs", 0)
+    runs = f"{facts['runs']} of {facts['runs'] + missing} runs" if missing else f"all {facts['runs']} runs"
+    return [
+        f"**At the paper's scale**, {runs}: {one_line(module.measured(read_data(folder)))}",
+        f"![Figure {number} at the paper's scale]({OUTPUT.name}/paper/fig{number:02d}.png)",
+    ]
 
 
 def _duration(seconds: float) -> str:

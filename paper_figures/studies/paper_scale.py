@@ -22,7 +22,12 @@ from ...empirics.sweeps.folders import run_name
 from ...empirics.time_limit import parse_duration, time_limit
 from ..catalogue import parity
 from ..committed import SCALE, bring, collect
+from ..exhibit import FIGURES, figure_module
+from ..figures import OUTPUT, draw, measure_existing
+from ..gallery import write_gallery
 from ..presets import preset
+from ..store import RESULTS, results_folder
+from .paper_scale_report import write_report
 
 
 def configs(model: str, seeds: int = 3) -> dict[str, RunConfig]:
@@ -47,6 +52,18 @@ def main() -> None:
         with time_limit(asked.max_time):
             sweep(list(grid.values()), asked.runs, in_order=True)
     print(f"{collect(asked.runs)} runs in {SCALE}")
+    write_report(SCALE, len(configs("gpt-mini")))
+    draw_figures(asked.runs)
+    write_gallery()
+
+
+def draw_figures(runs: Path) -> None:
+    """The tables of the paper's figures at its own scale, and the figures, as far as the runs go; without runs none."""
+    scale = preset("paper").in_folder(runs)
+    modules = {number: figure_module(number) for number in FIGURES if figure_module(number).configs(scale)}
+    for number, said in measure_existing(modules, scale, RESULTS).items():
+        print(f"figure {number}: {said}")
+    draw([n for n in modules if any(results_folder(scale.name, n).glob("*.parquet"))], scale.name, OUTPUT / scale.name)
 
 
 if __name__ == "__main__":

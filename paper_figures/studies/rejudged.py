@@ -29,7 +29,7 @@ from ...empirics.statistics.runs_table import architecture
 from ...empirics.text_tables import interval_text, markdown_table
 from ...theory import NullOfCopying, chance_memorization, null_of_copying
 from ...theory import rule as build_rule
-from ..claims_table import evaluate
+from ..claims_table import claims_by_criterion_markdown, evaluate_by_criterion
 from ..presets import preset
 from ..shared.judging import CRITERIA, under
 from ..shared.scaling_fits import equal_exponents_p
@@ -180,31 +180,7 @@ def judged_claims(table: pd.DataFrame) -> pd.DataFrame:
          for kind, model in zip(runs["architecture"], runs["model"], strict=True)]
     )  # fmt: skip
     runs = pd.concat([runs, settings], axis=1)
-    rows = []
-    for criterion in CRITERIA:
-        tables = under({"runs": runs}, criterion)
-        for verdict in evaluate({10: tables})[:-2]:  # without those of the landscape
-            low, high = verdict.ci or (None, None)
-            rows.append({"criterion": criterion, "claim": verdict.claim, "estimate": verdict.estimate, "low": low,
-                         "high": high, "p_value": verdict.p_value, "p_holm": verdict.p_holm, "verdict": verdict.verdict,
-                         "n_runs": verdict.n_runs, "note": verdict.note})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def claims_by_criterion(claims: pd.DataFrame) -> list[list[str]]:
-    """A row per claim: its verdict and estimate by each criterion, and whether they agree."""
-    rows = []
-    for claim, part in claims.groupby("claim", sort=False):
-        cells = []
-        for criterion in CRITERIA:
-            (mine,) = part[part["criterion"] == criterion].to_dict("records")
-            estimate = (
-                "" if pd.isna(mine["estimate"]) else f" {interval_text(mine['estimate'], mine['low'], mine['high'])}"
-            )
-            cells.append(f"{mine['verdict']}{estimate}")
-        agree = part["verdict"].nunique() == 1
-        rows.append([str(claim), *cells, str(part["n_runs"].iloc[0]), "no" if agree else "**yes**"])
-    return rows
+    return evaluate_by_criterion(runs)
 
 
 def to_train_again(table: pd.DataFrame) -> pd.DataFrame:
@@ -290,10 +266,7 @@ def write_report(folder: Path) -> None:
         "The claims on the runs of 4x6 parity whose curves are committed, judged by the headline criterion and at two "
         "others; the last column says whether the verdict depends on the criterion. Larger networks have no curves, so "
         "that C2 cannot be judged; C4 for GPT rests on the rules and N of Figures 4 and 28:",
-        markdown_table(
-            ["claim", *(f"{name}: {words}" for name, words in CRITERIA.items()), "runs", "depends"],
-            claims_by_criterion(pd.read_csv(folder / "claims.csv")),
-        ),
+        claims_by_criterion_markdown(pd.read_csv(folder / "claims.csv")),
         "Do the rules' exponents differ in DiT? p that all rules with three N or more share one, by each criterion:",
         markdown_table(
             ["criterion", "p"],

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
+from synthetic_runs import onset_rows
 
 import twoclocks as tc
 from twoclocks.empirics.sweeps.folders import run_name
 from twoclocks.paper_figures.committed import bring, collect, read_tables
-from twoclocks.paper_figures.studies import paper_scale
+from twoclocks.paper_figures.studies import paper_scale, paper_scale_report
 
 SMALL = tc.RunConfig(rule="parity:2x4,G=4", model="gpt-nano", steps=12, batch_size=8, n_eval=16, n_train=8, seed=3)
 TWO = [SMALL, replace(SMALL, seed=4)]
@@ -53,3 +56,53 @@ def test_a_run_of_another_configuration_is_refused(tmp_path):
     tc.train(replace(SMALL, lr=1e-3), tmp_path / run_name(SMALL), progress=False)
     with pytest.raises(ValueError, match="another configuration"):
         collect(tmp_path, tmp_path / "results")
+
+
+def test_the_report_judges_a_known_law(tmp_path):
+    settings = [
+        {"model": "gpt-mini", "rule": f"parity:6x6,G={G}", "n_train": n, "seed": seed, "lr": 3e-4, "ema_halflife": 0.0,
+         "batch_size": 128}
+        for seed in range(2) for n in (512, 1024, 2048, 4096) for G in (2, 3, 4, 6)
+    ]  # fmt: skip
+
+    def clocks(setting):
+        rule, copied = 30 * int(setting["rule"].rpartition("=")[2]) ** 2, setting["n_train"]
+        return {"tau_rule": rule, "tau_rule_all": rule, "tau_mem": copied, "tau_mem_10": copied,
+                "tau_mem_chance": 700}  # fmt: skip
+
+    runs = onset_rows(settings, clocks, last_step=6000)
+    runs = runs.assign(name=[f"run {k}" for k in range(len(runs))], null=0.001, seconds=3600.0, steps=6000, precision="bf16",
+                       environment='{"torch": "2.13.0"}')  # fmt: skip
+    steps = np.array([10, 100, 1000, 6000])
+    counts = pd.DataFrame({"step": steps, "violating": [90, 10, 0, 0], "ambiguous": 0, "novel_valid": [10, 90, 50, 0],
+                           "memorized": [0, 0, 50, 100], "loss": 0.5})  # fmt: skip
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    pd.concat([counts.assign(name=name) for name in runs["name"]]).to_csv(tmp_path / "evaluations.csv", index=False)
+    paper_scale_report.write_report(tmp_path, 48)
+    claims = pd.read_csv(tmp_path / "claims.csv").set_index(["criterion", "claim"])
+    assert claims.loc[("tau_mem", "C4 GPT"), "verdict"] == "supported"
+    assert claims.loc[("tau_mem", "C4 GPT"), "estimate"] == pytest.approx(1, abs=0.1)
+    assert claims.loc[("tau_mem_chance", "C4 GPT"), "estimate"] == pytest.approx(0, abs=0.1)
+    assert claims.loc[("tau_mem", "C1 GPT"), "estimate"] == pytest.approx(2, abs=0.2)
+    report = (tmp_path / "report.md").read_text()
+    assert "32 of 48 runs of gpt-mini" in report
+    assert "32.0 core-hours" in report
+    assert "The verdict depends on the criterion for C4 GPT" in report
+    assert "median tau_mem" in report
+    assert (tmp_path / "clocks.png").stat().st_size > 10_000
+
+
+def test_without_runs_there_is_no_report(tmp_path):
+    for name in ("runs", "evaluations"):
+        pd.DataFrame({"name": []}).to_csv(tmp_path / f"{name}.csv", index=False)
+    paper_scale_report.write_report(tmp_path, 48)
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_the_committed_report_is_that_of_the_committed_runs(tmp_path):
+    folder = paper_scale.SCALE
+    for name in ("runs.csv", "evaluations.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    paper_scale_report.write_report(tmp_path, 48)
+    for name in ("report.md", "claims.csv"):
+        assert (tmp_path / name).read_text() == (folder / name).read_text()
