@@ -74,11 +74,8 @@ def statements(runs: pd.DataFrame) -> list[str]:
         ruled = table[np.isfinite(table["tau_rule_upper"])]
         medians = [median_onset(table[table["n_train"] == n], "tau_mem") for n in sizes]
         copied = ", ".join("not seen" if not np.isfinite(m) else f"{m:.0f}" for m in medians)
-        span = (
-            f", from step {ruled['tau_rule_upper'].min():.0f} to {ruled['tau_rule_upper'].max():.0f}"
-            if len(ruled)
-            else ""
-        )
+        ends = ruled["tau_rule_upper"]
+        span = f" (by step {ends.min():.0f} to {ends.max():.0f})" if len(ruled) else ""
         found.append(
             f"- G = {G}: tau_rule in {len(ruled)} of {len(table)} runs{span}; median tau_mem {copied} at N = "
             f"{', '.join(map(str, sizes))}."

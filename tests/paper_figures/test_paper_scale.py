@@ -71,8 +71,8 @@ def test_the_report_judges_a_known_law(tmp_path):
                 "tau_mem_chance": 700}  # fmt: skip
 
     runs = onset_rows(settings, clocks, last_step=6000)
-    runs = runs.assign(name=[f"run {k}" for k in range(len(runs))], null=0.001, seconds=3600.0, steps=6000, precision="bf16",
-                       environment='{"torch": "2.13.0"}')  # fmt: skip
+    runs = runs.assign(name=[f"run {k}" for k in range(len(runs))], null=0.001, seconds=3600.0, steps=6000,
+                       precision="bf16", environment='{"torch": "2.13.0"}')  # fmt: skip
     steps = np.array([10, 100, 1000, 6000])
     counts = pd.DataFrame({"step": steps, "violating": [90, 10, 0, 0], "ambiguous": 0, "novel_valid": [10, 90, 50, 0],
                            "memorized": [0, 0, 50, 100], "loss": 0.5})  # fmt: skip
