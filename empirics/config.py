@@ -80,7 +80,8 @@ class RunConfig:
     """ratio of the steps of successive weight files that are kept; evaluations between them keep no weights"""
     stop_when: Literal["never", "ruled", "memorized", "both", "copied", "window", "patience"] = "never"
     """end the run once tau_rule, tau_mem or both are known; window, once it has opened and closed; or, copied, once
-    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria; with
+    both are known and memorization was at least 0.3 twice, which leaves room to read tau_mem by stricter criteria, or
+    at least 0.9 at three evaluations in a row, which leaves no generation to read tau_rule from; with
     data never, memorized, both, or patience, once the held-out loss has not improved for five evaluations"""
     seed: int = 0
     """of everything random: initial weights, training set, batches, noise, generations"""

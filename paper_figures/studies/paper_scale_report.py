@@ -153,9 +153,9 @@ def _runs_text(runs: pd.DataFrame, planned: int) -> str:
     return (
         f"`{COMMAND}`: {counts}, on parity over 6x6 grids, the paper's own; {runs['seconds'].sum() / 3600:.1f} "
         f"core-hours of training on one thread each, in {precision}, torch {', '.join(versions)}, on a machine that "
-        "others used. A run ends once it has copied in earnest, or after 6000 steps. What has not run is missing "
-        "below, and the same command continues. Configurations are in `runs.csv`, the counted generations of every "
-        "evaluation in `evaluations.csv`."
+        "others used. A run ends once it has copied in earnest, also without the rule where nearly all are copies, or "
+        "after 6000 steps. What has not run is missing below, and the same command continues. Configurations are in "
+        "`runs.csv`, the counted generations of every evaluation in `evaluations.csv`."
     )
 
 

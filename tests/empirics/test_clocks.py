@@ -62,6 +62,16 @@ def test_a_stop_rule_is_met_when_it_says(stop, after):
     assert met == [k + 1 >= after for k in range(5)]
 
 
+def test_a_run_that_only_copies_ends_without_the_rule():
+    clocks = tc.Clocks(RULE, TRAIN, stop="copied")
+    met = []
+    for k, copied in enumerate((0.5, 0.92, 0.89, 0.92, 0.93, 0.95)):
+        clocks.see(10 * 2**k, generations(300, int(300 * copied), int(300 * copied), k))  # what is new is not valid
+        met.append(clocks.should_stop)
+    assert met == [False] * 5 + [True]
+    assert clocks.onsets["tau_rule"].censored
+
+
 def test_patience_counts_from_the_tau_best():
     clocks = tc.Clocks(RULE, TRAIN, stop="patience", patience=2)
     met = []
