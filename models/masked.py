@@ -11,6 +11,9 @@ from .layers import Linear, Size, attend
 
 SHARPNESS = 2.5
 """Gain of the initial queries and keys, over torch's own scale."""
+ROWS = 64
+"""Cells asked for by bool are computed in a multiple of this many rows. Their number differs from batch to batch, and a
+bfloat16 product of a new size is compiled by the CPU's library first, which took a quarter of a nano's step."""
 
 
 class MaskedTransformer(nn.Module):
@@ -58,7 +61,12 @@ class MaskedTransformer(nn.Module):
         for block in blocks:
             hidden = block(hidden)
         assert isinstance(last, Block)
-        hidden = last(hidden) if cells is None else _at(last, hidden, cells)
+        if cells is None:
+            return self._logits(last(hidden))
+        logits = self._logits(_at(last, hidden, cells))
+        return logits[: int(cells.sum())] if cells.dtype == torch.bool else logits
+
+    def _logits(self, hidden: Tensor) -> Tensor:
         return self.head(self.norm(hidden)).float()
 
     def _first(self, x: Tensor) -> Tensor:
@@ -73,10 +81,14 @@ class MaskedTransformer(nn.Module):
 
 
 def _at(block: Block, hidden: Tensor, cells: Tensor) -> Tensor:
-    """What a block makes of some cells of its input (B, D, width): (B, M, width), or (number, width) for bool cells."""
+    """What a block makes of some cells of its input (B, D, width): (B, M, width).
+
+    For bool cells (number, width), number filled up to a multiple of `ROWS` by the first cell of all.
+    """
     qkv = block.qkv(block.norm1(hidden))
     if cells.dtype == torch.bool:
         rows = cells.flatten().nonzero()[:, 0]
+        rows = F.pad(rows, (0, -len(rows) % ROWS))
         attended, x = (part.flatten(0, 1).index_select(0, rows) for part in (attend(qkv, block.heads), hidden))
     else:
         rows = cells[..., None].expand(-1, -1, hidden.shape[-1])

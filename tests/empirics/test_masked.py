@@ -128,6 +128,21 @@ def test_asked_for_some_cells_the_network_says_the_same():
     torch.testing.assert_close(net(x, cells), everywhere, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 120])
+def test_asked_for_cells_by_bool_the_network_says_and_learns_the_same(count):
+    """Whatever rows fill the product up to its size, they are neither seen nor learned from."""
+    torch.manual_seed(0)
+    net = tc.build_model("mdm-nano", RULE).double()
+    x = torch.randint(3, (20, 6), generator=torch.Generator().manual_seed(1))
+    cells = torch.rand(120, generator=torch.Generator().manual_seed(2)).argsort().view(20, 6) < count
+    some, everywhere = net(x, cells), net(x)[cells]
+    torch.testing.assert_close(some, everywhere, rtol=1e-5, atol=1e-6)
+    assert some.shape == (count, 2)
+    gradients = [torch.autograd.grad(logits.exp().sum(), list(net.parameters())) for logits in (some, everywhere)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_generation_repeats_from_its_random_numbers():
     torch.manual_seed(0)
     net = tc.build_model("mdm-nano", RULE)
