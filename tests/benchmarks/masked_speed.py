@@ -119,6 +119,7 @@ def line(row):
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--sizes", nargs="+", choices=STEPS, default=list(STEPS))
+    options.add_argument("--precisions", nargs="+", choices=TARGETS, default=["fp32", "bf16"][: 1 + has_native_bf16()])
     options.add_argument("--rounds", type=int, default=9)
     asked = options.parse_args()
     torch.set_num_threads(1)
@@ -126,7 +127,7 @@ def main():
     stored = RESULTS / "masked_speed.json"
     kept = json.loads(stored.read_text())["rows"] if stored.exists() else []
     rows = {(row["model"], row["precision"]): row for row in kept}  # what is not asked for keeps its rows
-    for precision in ("fp32", "bf16") if has_native_bf16() else ("fp32",):
+    for precision in asked.precisions:
         for name in asked.sizes:
             row = measure(name, precision, asked.rounds)
             rows[row["model"], precision] = row
