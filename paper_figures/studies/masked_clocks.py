@@ -26,18 +26,20 @@ from .masked_clocks_report import COMMAND, write_report
 
 RESULTS = Path(__file__).parents[1] / "results" / "masked_clocks"
 RUNS = Path("runs/masked-clocks")
-CELLS = ((2, 24, 0), (2, 24, 1), (2, 48, 0), (2, 48, 1), (3, 48, 0))
+CELLS = ((2, 24, 0), (2, 24, 1), (3, 24, 0), (2, 48, 0), (2, 48, 1), (3, 48, 0))
 """G, N and seed of each run that ends by its clocks."""
 STEPS = 6000
 ENOUGH = 24
 """N for each unit of G from which on runs wait for tau_rule: below, it did not come in a first run (G = 2, N = 24)."""
-LONG_STEPS = 4000
+LONG_STEPS = 2400
 """Of the run at G = 3 and the quick GPT's N, which goes on."""
+UNTIL_COPIED = replace(QUICK_MASKED, steps=6000, schedule="cosine", eval_ratio=1.2)
+"""The quick preset's run until its training loss is at the entropy of the training set."""
 CURVES = ("loss", "rule_accuracy", "memorization", "novel_valid")
 
 
 def configs() -> list[RunConfig]:
-    """The runs: each ends once both clocks are known, or tau_mem alone where N is too small; and the long one."""
+    """The runs: each ends once both clocks are known, or tau_mem alone where N is too small; and the two long ones."""
     grid = [
         replace(
             QUICK_MASKED,
@@ -49,7 +51,7 @@ def configs() -> list[RunConfig]:
         )
         for G, n_train, seed in CELLS
     ]
-    return [*grid, replace(QUICK_MASKED, rule="parity:4x6,G=3", n_train=256, steps=LONG_STEPS)]
+    return [*grid, UNTIL_COPIED, replace(QUICK_MASKED, rule="parity:4x6,G=3", n_train=256, steps=LONG_STEPS)]
 
 
 def measure() -> Measured:

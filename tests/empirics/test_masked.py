@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import twoclocks as tc
-from twoclocks.empirics.config import RunConfig
+from twoclocks.empirics.config import QUICK_MASKED, RunConfig
 from twoclocks.empirics.families import Batches, family
 from twoclocks.empirics.families.masked import FAMILY, count_chances, mask_rate
 from twoclocks.empirics.runs.writing import RunWriter
@@ -219,6 +219,19 @@ def test_a_tiny_run_learns_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
     assert set(table["mask_rate"]) == {k / 10 for k in range(1, 10)}
     with pytest.raises(ValueError, match="sigmas are for a DiT"):
         tc.compare.compare_over_training(run, sigmas=[1.0])
+
+
+@pytest.mark.slow
+def test_a_run_learns_the_rule_then_copies_until_its_loss_nears_its_floor(tmp_path):
+    """The guide's example: six minutes of a busy core, three of an idle one."""
+    config = replace(QUICK_MASKED, steps=6000, schedule="cosine", eval_ratio=1.2)
+    run = tc.train(config, tmp_path / "run", progress=False)
+    rule, memory = run.onsets["tau_rule"], run.onsets["tau_mem"]
+    assert 0 < rule.upper <= memory.lower < memory.upper < 1500
+    floor = run.floors["empirical"]
+    assert floor == pytest.approx(math.log(32) / 24)
+    assert floor < run.metrics["loss"].iloc[-1] < floor + 0.025  # the rule alone: floor + 0.202
+    assert run.metrics["memorization"].iloc[-1] > 0.7
 
 
 def test_an_encoding_is_for_images():

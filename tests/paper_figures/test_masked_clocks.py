@@ -1,11 +1,16 @@
 """The study of the masked clocks: its runs, and the offsets that its report finds in simulated tables."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from twoclocks.paper_figures.studies import masked_clocks as study
 from twoclocks.paper_figures.studies import masked_clocks_report as report
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "masked.md"
 
 
 def simulated(times, n_train=(48, 96), seeds=4):
@@ -24,9 +29,9 @@ def simulated(times, n_train=(48, 96), seeds=4):
     return pd.DataFrame(rows)
 
 
-def test_runs_are_those_of_the_grid_and_the_long_one():
+def test_runs_are_those_of_the_grid_and_the_long_ones():
     configs = study.configs()
-    assert len(configs) == len(set(configs)) == len(study.CELLS) + 1
+    assert len(configs) == len(set(configs)) == len(study.CELLS) + 2
     assert {c.model for c in configs} == {"mdm-nano"}
     assert {c.batch_size for c in configs} == {128}  # as the DiT and GPT beside them
     assert {c.stop_when for c in configs if c.n_train == 24} == {"memorized"}
@@ -57,3 +62,15 @@ def test_the_figures_runs_are_each_there_once():
     assert set(runs["model"]) == {"dit-nano", "gpt-nano"}
     assert not runs.duplicated(["model", "rule", "n_train", "seed"]).any()
     assert {24, 48, 96} <= set(runs.loc[runs["model"] == "dit-nano", "n_train"])
+
+
+def test_the_guides_table_is_that_of_the_committed_runs():
+    runs = pd.read_csv(study.RESULTS / "runs.csv")
+    rows = re.findall(r"^\| (\d) \| (\d+) \| (.*) \|$", GUIDE.read_text(), flags=re.M)
+    assert {int(N) for _, N, _ in rows} >= {32, 256}
+    for G, N, rest in rows:
+        here = (runs["rule"] == f"parity:4x6,G={G}") & (runs["n_train"] == int(N)) & (runs["seed"] == 0)
+        (row,) = (row for _, row in runs[here].iterrows())
+        clocks = [report._interval(row, onset) for onset in ("tau_rule", "tau_mem")]
+        losses = [f"{row[name]:.3f}" for name in ("last_loss", "floor_empirical", "floor_population")]
+        assert rest.split(" | ") == [*clocks, str(row["last_step"]), *losses]
