@@ -2,7 +2,8 @@
 
 The paper draws the structure of the data (A) and shows final accuracy and memorization against G at N = 4096, for whole
 samples (B) and for groups (C). Ours shows the same at the preset's grid, smallest DiT and reference N, with every seed
-and the exact chance levels: of a sampler of the true law, and of a uniform sampler of all grids.
+and the exact chance levels: of a sampler of the true law, and of a uniform sampler of all grids. Memorization of whole
+samples, small at this N, stands once more on a logarithmic axis (D); Figure 7 has the other N.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..theory import rule
 from .catalogue import all_group_sizes, parity
 from .presets import Preset
 from .shared.curves import scale_text
-from .shared.endings import GROUP, SAMPLE, draw_ending, not_copied_skill
+from .shared.endings import GROUP, SAMPLE, draw_ending, draw_memorization, not_copied_skill
 from .shared.run_tables import final_table
 from .shared.verdicts import spread_text, trend_word
 from .store import Data
@@ -45,7 +46,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 def plot(data: Data) -> Figure:
     final, examples = data["final"], data["examples"]
-    figure = Figure(figsize=(9.6, 6.4))
+    figure = Figure(figsize=(11.5, 6.9))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.0, 1.35]).flat
     _draw_structure(top.subplots(1, len(examples)), examples)
     top.suptitle(
@@ -53,12 +54,16 @@ def plot(data: Data) -> Figure:
         f"(dark; the circled number). Trained on N = {examples['n_train'].iloc[0]} grids",
         fontsize=9, x=0.01, ha="left",
     )  # fmt: skip
-    left, right = bottom.subplots(1, 2, sharey=True)
+    left, right, copies = bottom.subplots(1, 3, width_ratios=[1.15, 1.15, 1])
     for ax, level, title in ((left, SAMPLE, "B  whole samples"), (right, GROUP, "C  groups")):
         draw_ending(ax, final, level)
         ax.set_title(title, loc="left")
         ax.set_xlabel("group size G (cells)")
-    left.set_ylabel("fraction of generations or groups")
+    draw_memorization(copies, final, SAMPLE)
+    copies.set_title("D  memorization of whole samples, log scale", loc="left")
+    copies.set_xlabel("group size G (cells)")
+    left.set_ylabel("fraction of generations")
+    right.set_ylabel("fraction of groups")
     bottom.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     bottom.suptitle(f"At the end of training: {scale_text(final)}", fontsize=9, x=0.01, ha="left")
     return figure

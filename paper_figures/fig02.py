@@ -2,7 +2,8 @@
 
 The paper shows A a schematic of tau_rule, tau_mem and the innovation window; B the dynamics of one run of DiT-mini at
 N = 4096, G = 3: accuracy, memorization and the fraction of quantization-ambiguous samples; C both clocks against G, N
-and model size. Ours draws B from the preset's dissected DiT run and C for DiT and GPT, an interval a run.
+and model size. Ours draws B from the preset's dissected DiT run, and both clocks, an interval per run, from C on: three
+panels for DiT, three for GPT.
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ def plot(data: Data) -> Figure:
     axes = figure.subplot_mosaic(layout, height_ratios=[1.15] + [1.0] * len(kinds))
     _draw_schematic(axes["A"])
     _draw_single(axes["B"], data["single"], data["curves"])
+    letters = iter("CDEFGH")
     for kind in kinds:
         for panel in PANELS:
+            letter = next(letters)
             table = runs[(runs["architecture"] == kind) & (runs["panel"] == panel)]
             if panel == "size":
                 table = table[table["n_train"] == _reference(runs, kind)]
-            _draw_panel(axes[f"{kind} {panel}"], kind, panel, table.reset_index(drop=True))
+            _draw_panel(axes[f"{kind} {panel}"], letter, kind, panel, table.reset_index(drop=True))
         _same_limits([axes[f"{kind} {panel}"] for panel in PANELS])
     onset_legend(figure, CLOCKS)
     return figure
@@ -101,7 +104,7 @@ def measured(data: Data) -> str:
 
 
 def _panels(preset: Preset, kind: Architecture) -> dict[str, list[RunConfig]]:
-    """The runs of panel C: one factor varies, the others stay at the reference; sizes at other N too, for the test."""
+    """The runs of C to H: one factor varies, the others stay at the reference; sizes at other N too, for the test."""
     G = kind.group_size if kind.group_size in kind.capacity_group_sizes else kind.capacity_group_sizes[-1]
     rule = f"parity:{preset.shape},G={G}"
     return {
@@ -171,12 +174,12 @@ def _draw_single(ax: Axes, single: pd.DataFrame, curves: pd.DataFrame) -> None:
     step_axis(ax.xaxis)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.13, 0.5))
     ax.set_title(
-        f"B. one run: {run['model']}, {run['rule']}, N = {run['n_train']}; {run['n_eval']} generations a point, "
+        f"B. one run: {run['model']}, {run['rule']}, N = {run['n_train']}; {run['n_eval']} generations per point, "
         "95% bands", fontsize=8, loc="left", pad=14,
     )  # fmt: skip
 
 
-def _draw_panel(ax: Axes, kind: str, panel: str, table: pd.DataFrame) -> None:
+def _draw_panel(ax: Axes, letter: str, kind: str, panel: str, table: pd.DataFrame) -> None:
     if table.empty:
         not_measured(ax)
         return
@@ -198,7 +201,7 @@ def _draw_panel(ax: Axes, kind: str, panel: str, table: pd.DataFrame) -> None:
     if panel == "N":
         _draw_linear(ax, values, table)
     ax.set_xlabel(label)
-    ax.set_title(f"C. {ARCHITECTURES[kind]}: {title}, {shape}", loc="left")
+    ax.set_title(f"{letter}. {ARCHITECTURES[kind]}: {title}, {shape}", loc="left")
     if panel == "G":
         ax.set_ylabel("training step")
 

@@ -20,8 +20,9 @@ from ..empirics import Run, RunConfig
 from ..empirics.probes.gap_claim import BAND
 from ..empirics.probes.phases import AFTER, AT_RULE, LEARNED, OPTIMA, WINDOW, by_denoiser, outer_legend, phase_steps
 from ..empirics.probes.planes import mean_planes, training_share
-from ..empirics.probes.planes_figure import CORNERS_TEXT, draw_planes, row_names
+from ..empirics.probes.planes_figure import BORDER_TEXT, CORNERS_TEXT, draw_planes, row_names
 from ..empirics.probes.spectra import spectra_table
+from ..empirics.probes.spectra_figures import BELOW_TEXT, loss_floor
 from ..empirics.probes.states import draw_raster, draw_windows
 from ..empirics.probes.summary import RunSummary, read_summary, run_summary
 from ..empirics.style import COLOURS
@@ -90,11 +91,11 @@ def plot(data: Data) -> Figure:
     _name(states, "A", "states of generations over training")
     _name(windows, "B", "samples by state; shades: share of a row")
     _draw_spectra(middle, data["spectra"], read_phases(data["phases"]))
-    _name(middle, "C", "denoising loss by noise, with 95% intervals; thin: exact optima")
+    _name(middle, "C", f"denoising loss by noise, with 95% intervals; thin: exact optima; {BELOW_TEXT}")
     _draw_landscapes(bottom, data["planes"], data["shares"], run)
     n = int(data["shares"]["n_planes"].iloc[0])
     what = f"displacement D(y) - y from b towards a (1: the whole way), mean over {n} planes; {CORNERS_TEXT}"
-    _name(bottom, "D", f"{what}\n'to a': share of the square abcd drawn to a; colours end at the learned extremes")
+    _name(bottom, "D", f"{what}\n{BORDER_TEXT}; 'to a': share of the square abcd drawn to a")
     return figure
 
 
@@ -113,9 +114,9 @@ def measured(data: Data) -> str:
 
 
 def landscape_steps(run: Run | RunSummary) -> list[int]:
-    """Of `stage_steps`: the last before tau_rule and the first from it on, the middle of the window, and the last."""
+    """Of `stage_steps`: before and at tau_rule, the middle of the window, the first from tau_mem on, and the last."""
     early, mid, late = stage_steps(run).values()
-    return sorted({*early[-2:], mid[len(mid) // 2], late[-1]})
+    return sorted({*early[-2:], mid[len(mid) // 2], late[0], late[-1]})
 
 
 def gap_growth(spectra: pd.DataFrame, phases: Mapping[str, int]) -> tuple[Word, str]:
@@ -173,7 +174,7 @@ def _draw_spectra(figure: SubFigure, table: pd.DataFrame, phases: Mapping[str, i
             for optimum, style in _OPTIMA.items():
                 exact = of_split[of_split["denoiser"] == optimum]
                 ax.plot(exact["sigma"], exact["loss"], ls=style, color=colour, lw=1, label=f"{optimum}, {split}")
-        ax.set(xscale="log", yscale="log", ylim=(1e-3, 2), xlabel=r"noise $\sigma$ (data units)")
+        ax.set(xscale="log", yscale="log", ylim=(loss_floor(table), 2), xlabel=r"noise $\sigma$ (data units)")
         ax.set_title(f"{phase}\nstep {step}")
     axes[0].set_ylabel("loss per dimension")
     outer_legend(figure, axes[:1], ncols=len(_SPLITS))
@@ -182,12 +183,10 @@ def _draw_spectra(figure: SubFigure, table: pd.DataFrame, phases: Mapping[str, i
 def _draw_landscapes(figure: SubFigure, means: pd.DataFrame, shares: pd.DataFrame, run: RunSummary) -> None:
     """A row per sigma, a column per step or optimum, and the share of the square drawn to the training sample."""
     names = _column_names(means, run)
-    learned = means[means["denoiser"] == LEARNED]
-    tops = learned["displacement"].abs().groupby(learned["sigma"]).max()
     grid = figure.subplots(len(PLANE_SIGMAS), len(names), squeeze=False)
     for row, (axes, sigma) in enumerate(zip(grid, sorted(PLANE_SIGMAS), strict=True)):
         # A column of panels for `draw_planes`, laid out here as a row.
-        draw_planes(figure.figure, [[ax] for ax in axes], means[means["sigma"] == sigma], "displacement", tops=tops)
+        draw_planes(figure, [[ax] for ax in axes], means[means["sigma"] == sigma], "displacement")
         for ax, name, (*_, share) in zip(axes, names, by_denoiser(shares[shares["sigma"] == sigma]), strict=True):
             to_a = f"to a: {100 * share['share'].iloc[0]:.0f}%"
             ax.set_title(to_a if row else f"{name}\n{to_a}", fontsize=8, pad=3)

@@ -71,10 +71,13 @@ def plot(data: Data) -> Figure:
         large = runs.loc[runs["large"], "G"].min() if runs["large"].any() else None
         for ax, (name, (colour, _)) in zip(heat[:, column], STYLES.items(), strict=True):
             if len(all_sizes):
-                mesh = draw_heatmap(ax, all_sizes, name, COLOURS[colour], group_sizes, large)
+                gamma = 0.5 if name == "memorization" else 1.0
+                mesh = draw_heatmap(ax, all_sizes, name, COLOURS[colour], group_sizes, large, gamma)
                 if column == len(ARCHITECTURES) - 1:
                     bar = bottom.colorbar(mesh, ax=list(heat[0 if name == "rule_accuracy" else 1]), pad=0.01)
                     bar.set_label(name.replace("_", " "))
+                    if gamma < 1:
+                        bar.set_ticks([0, 0.01, 0.1, 0.3, 0.6, 1])
         if len(mine):
             heat[0][column].set_title(str(mine["model"].iloc[0]))
         heat[1][column].set_xlabel("training step")
@@ -86,8 +89,9 @@ def plot(data: Data) -> Figure:
     top.suptitle(f"A  {scale_text(runs)} (faint; thick: median)", fontsize=9, x=0.01, ha="left")
     blind = runs.loc[runs["G"] == group_sizes[-1], "cube_accuracy"].max()
     bottom.suptitle(
-        "B  median over seeds; above the dashed line: group sizes beyond reach. A uniform sampler of all grids has "
-        f"accuracy {blind:.2g} at G = {group_sizes[-1]}", fontsize=9, x=0.01, ha="left",
+        "B  median over seeds; memorization in colours by its square root; above the dashed line: group sizes beyond "
+        f"reach.\nA uniform sampler of all grids has accuracy {blind:.2g} at G = {group_sizes[-1]}",
+        fontsize=9, x=0.01, ha="left",
     )  # fmt: skip
     return figure
 
@@ -118,6 +122,11 @@ def _draw_curves(ax: Axes, shown: pd.DataFrame) -> None:
     is_open = (middle["rule_accuracy"]["rule_accuracy"] > 0.9) & (middle["memorization"]["memorization"] < 0.1)
     if not shade_window(ax, steps, is_open.to_numpy(), "innovation window of the medians"):
         ax.text(0.5, 0.5, "no window", transform=ax.transAxes, ha="center", color=COLOURS["chance"])
+    elif is_open.iloc[-1]:
+        ax.text(0.95, 0.3, f"still open when\nthe runs end:\ncensored at\nstep {steps[-1]}", transform=ax.transAxes,
+                ha="right", fontsize=7)  # fmt: skip
+        ax.annotate("", (1.04, 0.25), (0.82, 0.25), xycoords="axes fraction", annotation_clip=False,
+                    arrowprops={"arrowstyle": "-|>", "color": "k"})  # fmt: skip
     for name, (colour, style) in STYLES.items():
         plot_seeds(ax, shown, "step", name, COLOURS[colour], style, name.replace("_", " "))
     ax.axhline(shown["chance"].mean(), color=COLOURS["chance"], ls=":", lw=1.2, label="chance memorization")

@@ -1,8 +1,9 @@
 """Figure 5: what the binary rules look like.
 
 The paper shows a 5 x 5 montage of 6x6 training samples for each variant: group parity, exact-K, row-K,
-row-variable-K and global-K. Ours shows the same families at the preset's grid, drawn exactly uniformly from each rule;
-the number of valid grids stands above each panel.
+row-variable-K and global-K. Ours shows the same families on the paper's grid (A), and on the grid that the preset
+trains on where it is another (B), drawn exactly uniformly from each rule; the number of valid grids stands above each
+panel.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
-from ..empirics.style import new_figure
 from .catalogue import all_group_sizes
 from .presets import Preset
 from .shared.montage import all_valid, count_text, draw_montage, sample_rows
@@ -26,7 +26,17 @@ PAPER = (
     "row-variable-K and global-K."
 )
 SIDE = 5
-FAMILIES = ("parity", "exact-k", "row-k", "row-variable-k", "global-k")
+GRID = "6x6"
+"""of the paper"""
+VARIANTS = {
+    "parity": "G=2 G=3 G=4 G=6 G=9 G=12 G=18 G=36",
+    "exact-k": "K=3 K=6 K=9 K=12 K=15 K=18 K=24 K=30",
+    "row-k": "K=1 K=2 K=3 K=4 K=5",
+    "row-variable-k": "K=1+2 K=1+3 K=1+5 K=2+4 K=0+6 K=0+3+6 K=1+3+5 K=4+5",
+    "global-k": "K=9+18 K=6+30 K=12+24 K=3+18+33 K=9+18+27 K=12+18+24",
+}
+"""on that grid, a row per family"""
+FAMILIES = tuple(VARIANTS)
 
 
 def configs(preset: Preset) -> list[RunConfig]:
@@ -34,28 +44,36 @@ def configs(preset: Preset) -> list[RunConfig]:
 
 
 def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
-    specs = [*(f"parity:{preset.shape},G={G}" for G in all_group_sizes(preset)), *preset.binary_rules]
+    specs = [f"{family}:{GRID},{variant}" for family, variants in VARIANTS.items() for variant in variants.split()]
+    if preset.shape != GRID:
+        specs += [*(f"parity:{preset.shape},G={G}" for G in all_group_sizes(preset)), *preset.binary_rules]
     rows = [sample_rows(spec, SIDE**2, seed) for seed, spec in enumerate(specs)]
     return {"samples": pd.concat(rows, ignore_index=True)}
 
 
 def plot(data: Data) -> Figure:
-    panels = {str(spec): panel for spec, panel in data["samples"].groupby("rule", sort=False)}
-    families = [[spec for spec in panels if spec.startswith(f"{family}:")] for family in FAMILIES]
-    lines = pack(families)
-    first = data["samples"].iloc[0]
-    tall = (first["rows"] + 1) / (first["columns"] + 1)  # of a montage, relative to its width
-    across = max(map(len, lines))
-    figure, axes = new_figure(len(lines), across, 1.4 * across, (1.4 * tall + 0.35) * len(lines) + 0.35)
-    for row, line in zip(axes, lines, strict=True):
-        for ax in row:
+    grids = [panel for _, panel in data["samples"].groupby(["rows", "columns"], sort=False)]
+    lines = [_by_family(panel) for panel in grids]
+    lines[1:] = [pack(block) for block in lines[1:]]
+    across = max(len(line) for block in lines for line in block)
+    tall = [1.4 * (panel["rows"].iloc[0] + 1) / (panel["columns"].iloc[0] + 1) + 0.35 for panel in grids]
+    heights = [len(block) * height + 0.35 for block, height in zip(lines, tall, strict=True)]
+    figure = Figure(figsize=(1.4 * across, sum(heights)))
+    parts = figure.subfigures(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for letter, part, block, panel in zip("AB", parts, lines, grids, strict=False):
+        axes = part.subplots(len(block), across, squeeze=False)
+        for ax in axes.flat:
             ax.axis("off")
-        for ax, spec in zip(row, line, strict=False):
-            if spec:
-                draw_montage(ax, panels[spec], SIDE)
-                ax.set_title(f"{_name(spec)}\n{count_text(panels[spec])} valid", fontsize=7)
-    shape = f"{first['rows']}x{first['columns']}"
-    figure.suptitle(f"Binary rules on {shape} grids: exactly uniform samples, ones dark", fontsize=10)
+        for row, line in zip(axes, block, strict=True):
+            for ax, spec in zip(row, line, strict=False):
+                if spec:
+                    samples = panel[panel["rule"] == spec]
+                    draw_montage(ax, samples, SIDE)
+                    ax.set_title(f"{_name(spec)}\n{count_text(samples)} valid", fontsize=7)
+        shape = f"{panel['rows'].iloc[0]}x{panel['columns'].iloc[0]}"
+        whose = "the paper's" if shape == GRID else "those of our runs"
+        text = f"{letter}  Binary rules on {shape} grids ({whose}): exactly uniform samples, ones dark"
+        part.suptitle(text, fontsize=10, x=0.01, ha="left")
     return figure
 
 
@@ -104,3 +122,9 @@ def _name(spec: str) -> str:
     family, _, rest = spec.partition(":")
     letter, _, values = rest.partition(",")[2].partition("=")
     return f"{family.replace('-k', '-K')}, {letter} = {values.replace('+', ', ')}"
+
+
+def _by_family(samples: pd.DataFrame) -> list[list[str]]:
+    """The rules of some samples, one line per family."""
+    specs = list(dict.fromkeys(samples["rule"]))
+    return [[spec for spec in specs if spec.startswith(f"{family}:")] for family in FAMILIES]

@@ -2,9 +2,10 @@
 
 The paper draws tau_mem against N for every DiT and GPT size and group size, a point per experiment, with a power law
 fitted to each (model, G): exponents about 1 to 1.1. Ours does so at the preset's grid and sizes, with censored runs in
-the fits (log-normal accelerated failure time), pointwise 95% bootstrap bands, and every exponent with its 95%
-profile-likelihood interval beside the paper's range. The larger models stop once both clocks are known, and train at a
-learning rate of their own where they diverge at that of the smallest (`Architecture.own_lr`).
+the fits (log-normal accelerated failure time), pointwise 95% bootstrap bands, and every exponent with its 95% profile-
+likelihood interval beside the paper's range, with R^2 of each fit and p of its power law. The larger models stop once
+both clocks are known, and train at a learning rate of their own where they diverge at that of the smallest
+(`Architecture.own_lr`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from .shared.clock_plots import (
 )
 from .shared.clock_statistics import answer_of, estimate_text, law_rejected, tested
 from .shared.clock_tables import ARCHITECTURES, onset_table, rule_shape
-from .shared.scaling_fits import POOLED, exponent_table, line_table
+from .shared.scaling_fits import POOLED, exponent_table, line_table, quality_table
 from .store import Data
 
 PAPER = "tau_mem grows with N as a power law, with exponents of about 1 to 1.1 for every DiT and GPT size and G."
@@ -80,7 +81,7 @@ def plot(data: Data) -> Figure:
             empty.set_axis_off()
     tables = {str(model): table for model, table in runs.groupby("model", sort=False)}
     flagged = {model for model, table in tables.items() if law_rejected(tested(claim_memorization_exponent, table))}
-    _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, styles, flagged)
+    _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, quality_table(runs), styles, flagged)
     shape = rule_shape(runs["rule"].iloc[0])
     seeds = runs["seed"].nunique()
     figure.suptitle(f"Parity on {shape} grids, colour and marker by G; {seeds} seeds, {len(runs)} runs", fontsize=10)
@@ -127,15 +128,17 @@ def _draw_model(ax: Axes, runs: pd.DataFrame, lines: pd.DataFrame, styles: dict)
     ax.set_xlabel("training samples N")
 
 
-def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict, flagged: set[str]) -> None:
-    """One row an exponent, its interval as a bar; that of a model in black, open where its law is rejected."""
-    ax.set_title("exponent of $\\tau_{mem}$ in N, 95% interval")
+def _draw_exponents(ax: Axes, exponents: pd.DataFrame, quality: pd.DataFrame, styles: dict, flagged: set[str]) -> None:
+    """One row per exponent, its interval as a bar and the quality of its fit; that of a model in black, open where its
+    law is rejected."""
+    ax.set_title("exponent of $\\tau_{mem}$ in N, 95% interval;\n$R^2$ and p (power law) of its fit")
     if exponents.empty:
         not_measured(ax)
         return
     ax.axvspan(*RANGE, color=COLOURS["chance"], alpha=0.2, lw=0)
     ax.axvline(1, color=COLOURS["chance"], lw=0.8, ls=":")
     labels = []
+    known = quality.set_index(["model", "rule"])
     left, right = max(exponents["low"].min() - 0.1, WIDEST[0]), min(exponents["high"].max() + 0.1, WIDEST[1])
     for k, row in enumerate(exponents.to_dict("records")):
         pooled = row["rule"] == POOLED
@@ -143,6 +146,11 @@ def _draw_exponents(ax: Axes, exponents: pd.DataFrame, styles: dict, flagged: se
         rejected = pooled and row["model"] in flagged
         name = f"{row['model']}, " + ("all G" if pooled else f"G = {rule_complexity(row['rule'])}")
         labels.append(f"{name}*" if rejected else name)
+        if (row["model"], row["rule"]) in known.index:
+            fit = known.loc[(row["model"], row["rule"])]
+            p_text = "" if np.isnan(fit["p_value"]) else f", p {fit['p_value']:.2g}"
+            text, at = f"$R^2$ {fit['r2']:.2f}{p_text}", (0.99, k + 0.28)
+            ax.annotate(text, at, xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=6.5)
         ends = [[row["exponent"] - row["low"]], [row["high"] - row["exponent"]]]
         ax.errorbar(row["exponent"], k, xerr=ends, color=colour, marker=marker, ms=6 if pooled else 4, elinewidth=1.2,
                     mfc="white" if rejected else colour)  # fmt: skip

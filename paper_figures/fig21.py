@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from ..empirics import Run, RunConfig
 from ..empirics.onsets import CLOCKS
 from ..empirics.statistics.claims import claim_rule_invariance
+from ..empirics.style import COLOURS
 from .catalogue import parity, rules
 from .presets import Preset
 from .shared.clock_plots import draw_clocks, onset_legend
@@ -62,7 +63,8 @@ def plot(data: Data) -> Figure:
     labels = [f"{_family(rule)}\n{_parameter(rule)}".replace("row-variable", "row-var.") for rule in everything]
     draw_clocks(axes["all"], runs, "rule", everything, labels, CLOCKS, joined=False)
     axes["all"].tick_params(axis="x", labelsize=6.5)
-    axes["all"].set_title("A. all rules", loc="left")
+    _say_not_learned(axes["all"], runs, everything)
+    axes["all"].set_title(f"A. all rules{_why_not_learned(runs)}", loc="left", pad=20)
     axes["all"].set_ylabel("training step")
     for letter, family in zip("BCDE", others, strict=False):
         _draw_family(axes[family], runs[runs["family"] == family].reset_index(drop=True), letter)
@@ -71,7 +73,7 @@ def plot(data: Data) -> Figure:
     first = runs.iloc[0]
     figure.suptitle(
         f"{first['model']} on {rule_shape(first['rule'])} binary grids, N = {first['n_train']}; "
-        f"{runs['seed'].nunique()} seeds a rule",
+        f"{runs['seed'].nunique()} seeds per rule",
         fontsize=10,
     )
     return figure
@@ -92,6 +94,28 @@ def measured(data: Data) -> str:
     return (
         f"{text}; largest ratio of tau_mem between two of {copied['rule'].nunique()} rules {size} (90% CI; "
         f"{invariance.note}), within x1.5 everywhere: {answer_of([invariance])}"
+    )
+
+
+def _say_not_learned(ax: Axes, runs: pd.DataFrame, everything: list[str]) -> None:
+    """Above each rule that not all seeds learn, how many do."""
+    for k, rule in enumerate(everything):
+        seen = np.isfinite(runs.loc[runs["rule"] == rule, "tau_rule_upper"])
+        if not seen.all():
+            text = f"learned by\n{seen.sum()} of {len(seen)}"
+            ax.annotate(text, (k, 1.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=6.5,
+                        color=COLOURS["rule"])  # fmt: skip
+
+
+def _why_not_learned(runs: pd.DataFrame) -> str:
+    """Of the runs without tau_rule, how long they were and how many have begun to copy: for a title."""
+    unlearned = runs[np.isinf(runs["tau_rule_upper"])]
+    if unlearned.empty:
+        return ""
+    copied = int(np.isfinite(unlearned["tau_mem_upper"]).sum())
+    return (
+        rf"; blue arrows: {len(unlearned)} runs do not obey their rule in {int(unlearned['last_step'].max())} steps; "
+        rf"{copied} of them began to copy before ($\tau_{{mem}}$)"
     )
 
 

@@ -23,7 +23,7 @@ from .shared.categorical import ENCODINGS, categorical_runs, family_name, scale
 from .shared.clock_plots import DASHES, ordered_colour, step_axis
 from .shared.clock_statistics import clock_order
 from .shared.clock_tables import curve_table, onset_table
-from .shared.curves import plot_seeds
+from .shared.curves import copies_axis, plot_seeds
 from .store import Data
 
 PAPER = (
@@ -70,11 +70,14 @@ def plot(data: Data) -> Figure:
                     ax.axhline(
                         math.factorial(n) / n**n, color=COLOURS["chance"], ls=":", lw=1.2, label="random symbols"
                     )
+                ax.axhspan(*_needed(runs), color=COLOURS["window"], alpha=0.5, lw=0, label="needed (see above)")
             if metric == "rule_accuracy":
                 ax.axhline(0.85, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)), label=r"$\tau_{rule}$: 0.85")
             if metric == "loss":
                 ax.set_yscale("log")
                 step_axis(ax.yaxis)
+            elif metric == "memorization":
+                copies_axis(ax)
             else:
                 ax.set_ylim(-0.03, 1.03)
             ax.set(xscale="log", title=title)
@@ -83,7 +86,14 @@ def plot(data: Data) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("training step")
     outer_legend(figure, axes[0], ncols=5)
-    figure.suptitle(f"{scale(runs)} (faint), median (thick)", fontsize=10)
+    low, high = _needed(runs)
+    figure.suptitle(
+        f"{scale(runs)} (faint), median (thick)\nA sample is valid when all of its lines are: rows; rows and "
+        "columns of a Latin square; rows, columns and blocks of a Sudoku. Were lines valid independently,\n"
+        rf"$\tau_{{rule}}$ would need {low:.3f} to {high:.3f} of them (yellow). "
+        f"Valid at the end: {_lines_at_the_end(curves)}",
+        fontsize=9,
+    )
     return figure
 
 
@@ -102,6 +112,24 @@ def measured(data: Data) -> str:
         f"{len(runs)} runs; best valid samples / valid rows / memorization over training, median over seeds: "
         f"{'; '.join(parts)}; tau_rule precedes tau_mem in {order}: {order.answer}"
     )
+
+
+def _needed(runs: pd.DataFrame) -> tuple[float, float]:
+    """The share of valid lines at which 0.85 of samples have valid lines only, if independent: fewest, most lines."""
+    n = int(runs["alphabet"].max())
+    return 0.85 ** (1 / n), 0.85 ** (1 / (3 * n))
+
+
+def _lines_at_the_end(curves: pd.DataFrame) -> str:
+    """The shares of rows and columns that are valid at the last evaluation of each rule, median over its runs."""
+    last = curves.sort_values("step").groupby(["encoding", "rule", "seed"], sort=False).tail(1)
+    middle = last.groupby("rule", sort=False)[["row", "column"]].median()
+    parts = []
+    for spec in dict.fromkeys(curves["rule"]):
+        row, column = middle.loc[spec]
+        columns = "" if str(spec).startswith("permutation") else f" and {column:.2f} of columns"
+        parts.append(f"{str(spec).partition(':')[0]} {row:.2f} of rows{columns}")
+    return "; ".join(parts)
 
 
 def _steps(run: Run) -> list[int]:

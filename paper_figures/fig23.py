@@ -46,7 +46,8 @@ def plot(data: Data) -> Figure:
         ax.set_title(ENCODINGS[encoding])
     row[0].set_ylabel("training step")
     onset_legend(figure, ONSETS, ncols=3)
-    figure.suptitle(f"{scale(runs)}, {runs['steps'].max()} steps; rule: accuracy $\\geq$ 0.85", fontsize=10)
+    figure.suptitle(f"{scale(runs)}, {runs['steps'].max()} steps; rule: accuracy $\\geq$ 0.85\n"
+                    "Why Latin squares and Sudoku are not learned: Figure 22", fontsize=10)  # fmt: skip
     return figure
 
 

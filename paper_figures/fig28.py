@@ -7,6 +7,8 @@ an exponential moving average over evaluations (`tc.empirics.ema`), which are ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -49,26 +51,31 @@ def plot(data: Data) -> Figure:
     rows = list(runs[["model", "G"]].drop_duplicates().itertuples(index=False))
     sizes = {model: sorted(cell["n_train"].unique()) for model, cell in runs.groupby("model")}
     across = max(map(len, sizes.values()))
+    seeds = sorted(runs["seed"].unique())
+    tones = {
+        name: dict(zip(seeds, shades(COLOURS[colour], len(seeds)), strict=True)) for name, (colour, _) in STYLES.items()
+    }
     figure, axes = new_figure(len(rows), across, 3.1 * across + 0.3, 1.75 * len(rows) + 0.9, sharex="row", sharey=True)
     for line, (model, G) in zip(axes, rows, strict=True):
         for ax in line[len(sizes[model]) :]:
             ax.axis("off")
         for ax, n in zip(line, sizes[model], strict=False):
             cell = runs[(runs["model"] == model) & (runs["G"] == G) & (runs["n_train"] == n)]
-            _draw_runs(ax, cell, curves)
+            _draw_runs(ax, cell, curves, tones)
             ax.set_title(f"{model}, G = {G}, N = {n}")
         line[0].set_ylabel("fraction of samples")
     for ax in axes[-1]:
         ax.set_xlabel("training step")
     handles = [
-        Line2D([], [], color=COLOURS[colour], ls=style, label=name.replace("_", " "))
-        for name, (colour, style) in STYLES.items()
+        Line2D([], [], color=tone, ls=STYLES[name][1], lw=1.8, label=f"{name.replace('_', ' ')}, seed {seed}")
+        for name, of_seed in tones.items()
+        for seed, tone in of_seed.items()
     ]
     handles.append(Line2D([], [], color=COLOURS["chance"], ls=":", lw=1.2, label="exact chance memorization"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     figure.suptitle(
-        f"{' and '.join(runs['shape'].unique())} grids, {seeds_text(runs)}, a shade each, {runs['n_eval'].max()} "
-        "generations an evaluation\nraw faint, smoothed thick (moving average of half-life "
+        f"{' and '.join(runs['shape'].unique())} grids, {seeds_text(runs)}, {runs['n_eval'].max()} "
+        "generations per evaluation\nraw faint, smoothed thick (moving average of half-life "
         f"{HALFLIFE:g} evaluation: it lags)",
         fontsize=9,
     )
@@ -102,11 +109,11 @@ def agreement(runs: pd.DataFrame, clock: str) -> tuple[int, int]:
     return together, total
 
 
-def _draw_runs(ax: Axes, cell: pd.DataFrame, curves: pd.DataFrame) -> None:
-    for name, (colour, style) in STYLES.items():
-        for number, shade in zip(cell["run"], shades(COLOURS[colour], len(cell)), strict=True):
-            run = curves[curves["run"] == number].sort_values("step")
-            ax.plot(run["step"], run[name], style, color=shade, lw=0.6, alpha=0.5)
-            ax.plot(run["step"], ema(run[name].to_numpy(), HALFLIFE), style, color=shade, lw=1.8)
+def _draw_runs(ax: Axes, cell: pd.DataFrame, curves: pd.DataFrame, tones: Mapping[str, Mapping[int, str]]) -> None:
+    for name, (_, style) in STYLES.items():
+        for number, seed in zip(cell["run"], cell["seed"], strict=True):
+            run, tone = curves[curves["run"] == number].sort_values("step"), tones[name][seed]
+            ax.plot(run["step"], run[name], style, color=tone, lw=0.6, alpha=0.5)
+            ax.plot(run["step"], ema(run[name].to_numpy(), HALFLIFE), style, color=tone, lw=1.8)
     ax.axhline(cell["chance"].mean() if len(cell) else np.nan, color=COLOURS["chance"], ls=":", lw=1.2)
     ratio_axis(ax)

@@ -212,4 +212,4 @@ def _draw_references(ax: Axes, part: pd.DataFrame, colour: str) -> None:
 
 def anchor_counts(fractions: pd.DataFrame) -> str:
     first = fractions.iloc[0]
-    return f"{first['n_anchors']} anchors of each kind, {first['n']} noises a point"
+    return f"{first['n_anchors']} anchors of each kind, {first['n']} noises per point"

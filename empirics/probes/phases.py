@@ -33,11 +33,13 @@ REFERENCE_OF = {
 }
 """The reference that each optimum of a probe's table is of."""
 OPTIMA: tuple[Optimum, ...] = ("rule optimum", "training-set optimum")
-BEFORE, AT_RULE, WINDOW, AFTER = r"before $\tau_{rule}$", r"at $\tau_{rule}$", "in the window", r"after $\tau_{mem}$"
+BEFORE, AT_RULE, WINDOW = r"before $\tau_{rule}$", r"at $\tau_{rule}$", "in the window"
+AT_MEM, AFTER = r"at $\tau_{mem}$", r"after $\tau_{mem}$"
 PHASE_STYLES = {  # colour and line style
     BEFORE: (COLOURS["ambiguous"], (0, (1, 1))),
     AT_RULE: (COLOURS["rule"], "--"),
     WINDOW: (COLOURS["novel"], "-"),
+    AT_MEM: (COLOURS["memorization"], "--"),
     AFTER: (COLOURS["memorization"], "-"),
 }
 
@@ -48,8 +50,10 @@ _CLOSE = 3.0  # clocks within this factor of each other have labels that overlap
 def phase_steps(run: Run | RunSummary) -> dict[str, int]:
     """The kept step that stands for each phase of an ended run, in order of training; a phase never reached is absent.
 
-    Before tau_rule: the last one known to precede it. At tau_rule: the first at or after it. In the window: the one
-    nearest, on a log scale, to the middle of the window. After tau_mem: the last.
+    Before tau_rule: the last up to half of it, for shortly before it most generations already obey the rule; the first
+    one known to precede it where none is so early, and the last of all where the rule is not reached. At tau_rule: the
+    first at or after it. In the window: the one nearest, on a log scale, to the middle of the window. At tau_mem: the
+    first at or after it, if it is not the last. After tau_mem: the last.
 
     Raises:
         ValueError: the run has not ended, or keeps no weights.
@@ -58,13 +62,15 @@ def phase_steps(run: Run | RunSummary) -> dict[str, int]:
     rule, mem = onsets["tau_rule"], onsets["tau_mem"]
     phases = {}
     if before := [s for s in steps if s <= rule.lower]:
-        phases[BEFORE] = before[-1]
+        early = before if rule.censored else [s for s in before if s <= rule.lower / 2]
+        phases[BEFORE] = (early or before[:1])[-1]
     if after := [s for s in steps if s >= rule.upper]:
         phases[AT_RULE] = after[0]
         if inside := [s for s in after[1:] if s <= mem.lower]:
             middle = math.sqrt(rule.upper * mem.lower)
             phases[WINDOW] = min(inside, key=lambda s: abs(math.log(s / middle)))
     if late := [s for s in steps if s >= mem.upper]:
+        phases |= {AT_MEM: late[0]} if late[1:] else {}
         phases[AFTER] = late[-1]
     return phases
 

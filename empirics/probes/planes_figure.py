@@ -7,11 +7,12 @@ from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from ..runs.run import Run
 from ..style import new_figure
-from .phases import affordable, by_denoiser, phase_steps, run_title
+from .phases import LEARNED, affordable, by_denoiser, phase_steps, run_title
 from .planes import CORNERS, mean_planes, run_planes, training_share
 from .probe import Probe, Tables
 from .summary import RunSummary, run_summary
@@ -24,6 +25,7 @@ WHAT = {
 }
 _BAR = {"score": r"$|D(y) - y| / \sigma^2$", "displacement": "from b towards a"}
 CORNERS_TEXT = "a training sample, b valid and novel, c and d invalid"
+BORDER_TEXT = "black line: no displacement, the border between points drawn towards a (orange) and towards b (purple)"
 
 
 def planes_figure(table: pd.DataFrame, run: Run, quantity: Quantity = "displacement") -> Figure:
@@ -44,7 +46,7 @@ def planes_figure(table: pd.DataFrame, run: Run, quantity: Quantity = "displacem
         first.set_ylabel(name)
     what = WHAT[quantity]
     if quantity == "displacement":
-        what += "\n'to a': share of the square abcd drawn to a"
+        what += f"\n{BORDER_TEXT}; 'to a': share of the square abcd drawn to a"
     planes = f"mean over {table['plane'].nunique()} planes"
     figure.suptitle(f"{what}\n{run_title(run)}; {planes}\n{CORNERS_TEXT}", fontsize=9)
     return figure
@@ -69,14 +71,15 @@ def row_names(means: pd.DataFrame, run: RunSummary, phases: Mapping[str, int] | 
 
 
 def draw_planes(
-    figure: Figure,
+    figure: Figure | SubFigure,
     axes: Sequence[Sequence[Axes]],
     means: pd.DataFrame,
     quantity: Quantity,
     shares: pd.DataFrame | None = None,
-    tops: pd.Series | None = None,
 ) -> None:
     """Heatmaps of one quantity with the corners marked, the zero of displacement in black, and a colour bar a column.
+
+    The colours of a column span what the learned denoisers show within the square abcd; beyond they end in an arrow.
 
     Args:
         figure: of the axes.
@@ -84,7 +87,6 @@ def draw_planes(
         means: from `mean_planes`.
         quantity: column of the table to draw.
         shares: from `training_share`, written above each panel.
-        tops: largest value on the colour scale, indexed by sigma; by default the largest of the table.
     """
     drawn = {} if shares is None else {
         (name, step): dict(zip(part["sigma"], part["share"], strict=True)) for name, step, part in by_denoiser(shares)
@@ -92,15 +94,15 @@ def draw_planes(
     signed = quantity == "displacement"
     for column, sigma in enumerate(sorted(set(means["sigma"]))):
         level = means[means["sigma"] == sigma]
-        top = float(level[quantity].abs().max() if tops is None else tops.loc[sigma])
+        low, high = _colour_ends(level, quantity)
         for row, (denoiser, step, part) in enumerate(by_denoiser(level)):
             ax = axes[row][column]
             grid = part.pivot(index="v", columns="u", values=quantity)
             values = grid.to_numpy(float)
-            colours, low = ("PuOr_r", -top) if signed else ("viridis", 0.0)
             mesh = ax.pcolormesh(
-                grid.columns, grid.index, values, cmap=colours, vmin=low, vmax=top, shading="gouraud", rasterized=True
-            )
+                grid.columns, grid.index, values, cmap="PuOr_r" if signed else "viridis", vmin=low, vmax=high,
+                shading="gouraud", rasterized=True,
+            )  # fmt: skip
             if signed and values.min() < 0 < values.max():
                 ax.contour(grid.columns, grid.index, values, [0.0], colors="k", linewidths=0.8)
             _mark_corners(ax)
@@ -109,8 +111,19 @@ def draw_planes(
                 title.append(f"to a: {100 * drawn[denoiser, step][sigma]:.0f}%")
             ax.set_title("\n".join(title), fontsize=8, pad=3)
         below = [line[column] for line in axes]
-        bar = figure.colorbar(mesh, ax=below, location="bottom", shrink=0.9, aspect=14, pad=0.03)
+        bar = figure.colorbar(mesh, ax=below, location="bottom", shrink=0.9, aspect=14, pad=0.03, extend="both")
+        bar.locator = MaxNLocator(3, steps=[1, 2, 5, 10])
+        bar.ax.tick_params(labelsize=7)
         bar.set_label(_BAR[quantity], fontsize=8)
+
+
+def _colour_ends(level: pd.DataFrame, quantity: Quantity) -> tuple[float, float]:
+    """The least and largest value of the learned denoisers of a table within the square; symmetric when signed."""
+    learned = level[level["denoiser"] == LEARNED]
+    inside = learned[learned["u"].between(0, 1) & learned["v"].between(0, 1)]
+    values = (inside if len(inside) else level)[quantity]
+    high = max(float(values.abs().max()), 1e-9)
+    return (-high, high) if quantity == "displacement" else (float(values.min()), high)
 
 
 def _mark_corners(ax: Axes) -> None:

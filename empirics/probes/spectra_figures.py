@@ -20,6 +20,8 @@ from .probe import Probe, Tables
 from .spectra import gap_onsets, gap_table, noise_bands, run_errors, sample_gaps, spectra_table
 from .summary import RunSummary, run_summary
 
+BELOW_TEXT = "on grids that they know, the exact optima fall below the axis at low noise: their loss there is almost 0"
+
 _SPLIT_COLOURS = {"train": COLOURS["memorization"], "held-out": COLOURS["novel"], "cube": COLOURS["cube"]}
 _SPLIT_MARKERS = {"train": "o", "held-out": "s", "cube": "^"}
 _OPTIMUM_STYLES = {"rule optimum": "-.", "training-set optimum": ":"}
@@ -82,11 +84,17 @@ def spectra_figure(table: pd.DataFrame, run: RunSummary, phases: Mapping[str, in
                         markersize=3, elinewidth=1, label=f"learned, {name}")  # fmt: skip
         _draw_optima(ax, table)
         ax.set(xscale="log", yscale="log", title=f"{phase}\nstep {step}", xlabel=r"noise $\sigma$ (data units)")
-        ax.set_ylim(1e-3, 2)
+        ax.set_ylim(loss_floor(table), 2)
     axes[0][0].set_ylabel("denoising loss per dimension\n(95% interval)")
     outer_legend(figure, axes[0][:1])
-    figure.suptitle(run_title(run), fontsize=9)
+    figure.suptitle(f"{run_title(run)}\n{BELOW_TEXT}", fontsize=9)
     return figure
+
+
+def loss_floor(table: pd.DataFrame) -> float:
+    """The power of ten below every learned loss of a table from `spectra_table`, where the axis of losses begins."""
+    learned = table.loc[table["denoiser"] == LEARNED, "loss"]
+    return float(10.0 ** np.floor(np.log10(learned[learned > 0].min())))
 
 
 def noise_band_figure(bands: pd.DataFrame, counts: pd.DataFrame, run: RunSummary) -> Figure:
@@ -172,10 +180,10 @@ def _draw_gap_map(
     bar = figure.colorbar(mesh, ax=ax, ticks=ticks, label="held-out less train loss, per dimension")
     bar.ax.minorticks_off()
     onsets = {sigma: onset for sigma, onset in gap_onsets(table).items() if not onset.censored}
-    ax.plot([o.upper for o in onsets.values()], list(onsets), "ko", markersize=4, label="significant from here")
+    ax.plot([o.upper for o in onsets.values()], list(onsets), "k-", lw=0.8, label="significant from this line on")
     if opening is not None:
         reach_sigma = [[opening.sigma - opening.interval[0]], [opening.interval[1] - opening.sigma]]
-        ax.errorbar(opening.onset.upper, opening.sigma, reach_sigma, color=COLOURS["window"], marker="*", markersize=13,
+        ax.errorbar(opening.onset.upper, opening.sigma, reach_sigma, color=COLOURS["window"], marker="*", markersize=9,
                     markeredgecolor="k", ecolor="k", elinewidth=1.2, ls="none",
                     label="first at a tenth of its largest (95%)")  # fmt: skip
     for k, edge in enumerate(BAND):
@@ -200,6 +208,7 @@ def _draw_gap_curves(ax: Axes, table: pd.DataFrame) -> None:
         shade = sigma_colour(k, len(picked))
         ax.errorbar(rows["step"].to_numpy(float), rows["gap"], 1.96 * rows["gap_se"], color=shade, marker="osD^v"[k],
                     markersize=4, elinewidth=1, label=rf"$\sigma$ = {sigma:.2f}")  # fmt: skip
+    _gap_axis(ax)
     ax.set(xscale="log", xlabel="training step", ylabel="gap, per dimension (95% interval)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
 
@@ -221,10 +230,16 @@ def _draw_gap_spectrum(ax: Axes, table: pd.DataFrame, opening: int | None, scale
     ax.axvspan(*BAND, color=COLOURS["chance"], alpha=0.08, lw=0)
     if scale is not None:
         ax.axvline(scale, color="k", ls="--", lw=1.2)
-    ax.set_yscale("symlog", linthresh=0.01, linscale=0.5)
+    _gap_axis(ax)
     ax.set(xscale="log", xlabel=r"noise $\sigma$ (data units)", ylabel="gap, per dimension (95% interval)")
-    ax.set_ylim(bottom=-0.003)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+
+
+def _gap_axis(ax: Axes) -> None:
+    """Logarithmic above a gap of 0.01, linear around 0."""
+    ax.set_yscale("symlog", linthresh=0.01, linscale=0.5)
+    ax.set_yticks([0, 0.005, 0.01, 0.1, 1], ["0", "0.005", "0.01", "0.1", "1"])
+    ax.set_ylim(bottom=-0.003)
 
 
 def _measure(run: Run) -> Tables:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ...empirics import Run
 from ...empirics.style import COLOURS, new_figure
 from ..store import Data
-from .curves import LineStyle, plot_seeds, ratio_axis, scale_text, shades
+from .curves import LineStyle, copies_axis, plot_seeds, ratio_axis, scale_text, shades
 from .run_tables import evaluations_table, runs_table
 
 COLUMNS = (
@@ -25,17 +25,22 @@ def dynamics_tables(runs: list[Run]) -> dict[str, pd.DataFrame]:
 
 
 def plot_dynamics(data: Data) -> Figure:
-    """One row per group size; shades of a colour are N, faint lines are seeds, thick ones their median."""
+    """One row per group size; shades of a colour are N, faint lines are seeds, thick ones their median.
+
+    Memorization has a logarithmic axis, for it is small for long.
+    """
     runs = data["runs"]
     curves = data["evaluations"].merge(runs, on="run")
     curves["passes"] = curves["step"] * curves["batch_size"] / curves["n_train"]
     group_sizes, sizes = sorted(runs["G"].unique()), sorted(runs["n_train"].unique())
-    figure, axes = new_figure(len(group_sizes), 3, 9.6, 1.85 * len(group_sizes) + 1.1, sharex="col", sharey=True)
+    figure, axes = new_figure(len(group_sizes), 3, 9.6, 1.85 * len(group_sizes) + 1.1, sharex="col", sharey="col")
     panels = (("step", "rule_accuracy", "rule"), ("step", "memorization", "memorization"),
               ("passes", "memorization", "memorization"))  # fmt: skip
     for row, G in zip(axes, group_sizes, strict=True):
         for ax, (x, y, colour) in zip(row, panels, strict=True):
             ratio_axis(ax)
+            if y == "memorization":
+                copies_axis(ax, 1 / runs["n_eval"].max())
             for n, shade, style in zip(sizes, shades(COLOURS[colour], len(sizes)), _styles(len(sizes)), strict=True):
                 cell = curves[(curves["G"] == G) & (curves["n_train"] == n)]
                 if len(cell):
@@ -51,7 +56,8 @@ def plot_dynamics(data: Data) -> Figure:
     _legends(axes)
     figure.suptitle(
         f"{scale_text(runs)} (faint; thick: median)\ndotted: accuracy 0.9; dash-dotted: accuracy of a uniform sampler "
-        "of all grids; thin dashed: exact chance memorization of each N, in its shade", fontsize=9,
+        "of all grids; thin dashed: exact chance memorization of each N, in its shade\nmemorization: logarithmic from "
+        "one generation of an evaluation on, linear below", fontsize=9,
     )  # fmt: skip
     return figure
 

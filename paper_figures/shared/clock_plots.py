@@ -158,7 +158,9 @@ def onset_legend(
     entries: list[tuple[Artist, str]] = []
     for onset in onsets:
         colour, marker, dash, name = CLOCK_STYLES[onset]
-        entries.append((Line2D([], [], color=colour, marker=marker, ls=dash, ms=4), f"{name}: bar a run, line median"))
+        entries.append(
+            (Line2D([], [], color=colour, marker=marker, ls=dash, ms=4), f"{name}: one bar per run, line: median")
+        )
     for arrow, meaning in (("$\\uparrow$", "not reached by then"), ("$\\downarrow$", "before the first evaluation")):
         entries.append((Line2D([], [], color="0.3", marker=arrow, ls="none", ms=7), meaning))
     entries += extra

@@ -67,8 +67,15 @@ def ratio_axis(ax: Axes, ylabel: str | None = None) -> None:
         ax.set_ylabel(ylabel)
 
 
+def copies_axis(ax: Axes, least: float = 0.002) -> None:
+    """A ratio upward that is small for long: logarithmic from `least` on, such as one generation; linear below."""
+    ax.set_yscale("symlog", linthresh=least, linscale=0.3)
+    ax.set_yticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
+    ax.set_ylim(-0.3 * least, 1.3)
+
+
 def scale_text(runs: pd.DataFrame) -> str:
-    """The scale of a table of runs in words: grid, models, N, seeds, generations an evaluation."""
+    """The scale of a table of runs in words: grid, models, N, seeds, generations per evaluation."""
     sizes = sorted(runs["n_train"].unique())
     few = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
     parts = [
@@ -76,7 +83,7 @@ def scale_text(runs: pd.DataFrame) -> str:
         " and ".join(runs["model"].unique()),
         few,
         seeds_text(runs),
-        f"{runs['n_eval'].max()} generations an evaluation",
+        f"{runs['n_eval'].max()} generations per evaluation",
     ]
     return ", ".join(parts)
 

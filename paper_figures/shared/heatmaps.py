@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
 from ...empirics.style import cell_edges
 from .curves import seed_median, shades
@@ -20,8 +20,9 @@ def ramp(colour: str) -> LinearSegmentedColormap:
 
 
 def draw_heatmap(
-    ax: Axes, curves: pd.DataFrame, column: str, colour: str, group_sizes: Sequence[int], large_from: int | None = None
-) -> QuadMesh:
+    ax: Axes, curves: pd.DataFrame, column: str, colour: str, group_sizes: Sequence[int],
+    large_from: int | None = None, gamma: float = 1.0,
+) -> QuadMesh:  # fmt: skip
     """The median over seeds of a ratio, a row per group size, the smallest below.
 
     Args:
@@ -31,6 +32,7 @@ def draw_heatmap(
         colour: of its meaning.
         group_sizes: the rows; those without runs stay hatched.
         large_from: a line is drawn below this group size.
+        gamma: colours follow the ratio to this power; below 1 small ratios are told apart.
 
     Returns:
         The mesh of the last row, for a colour bar.
@@ -44,7 +46,7 @@ def draw_heatmap(
         middle = seed_median(cell, "step", column)
         mesh = ax.pcolormesh(
             cell_edges(middle["step"].to_numpy()), np.array([row - 0.5, row + 0.5]), middle[column].to_numpy()[None],
-            cmap=ramp(colour), vmin=0, vmax=1, rasterized=True,
+            cmap=ramp(colour), norm=PowerNorm(gamma, 0, 1), rasterized=True,
         )  # fmt: skip
     if mesh is None:
         raise ValueError("a heatmap needs at least one evaluation")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...empirics import Run, RunConfig
+from ...empirics.criteria import copying_threshold
 from ...empirics.onsets import CLOCKS
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.statistics.verdicts import p_phrase
@@ -20,6 +21,7 @@ from ..presets import Preset
 from ..store import Data
 from .clock_plots import (
     DASHES,
+    Colour,
     draw_clocks,
     onset_legend,
     ordered_colour,
@@ -29,6 +31,7 @@ from .clock_statistics import later_at_top, turn
 from .clock_tables import curve_table, median_text, onset_table, rule_shape
 from .curves import plot_seeds
 
+ONSET_OF = {"rule_accuracy": "tau_rule", "memorization": "tau_mem"}
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay"}
 
 
@@ -43,7 +46,10 @@ def sweep_tables(runs: Sequence[Run], field: str) -> dict[str, pd.DataFrame]:
 
 
 def plot_sweep(data: Data, field: str) -> Figure:
-    """Accuracy and memorization over training, a colour a value of the field, and both clocks against it."""
+    """Accuracy and memorization over training, a colour per value of the field, and both clocks against it.
+
+    Dots on the curves of single runs are the onsets that the last panel shows.
+    """
     runs, curves = data["runs"], data["curves"]
     values = sorted(set(runs[field]))
     figure, ((left, middle, right),) = new_figure(1, 3, 11.0, 4.0, width_ratios=[1, 1, 1.05])
@@ -56,10 +62,12 @@ def plot_sweep(data: Data, field: str) -> Figure:
             if len(cell):
                 colour, dash = ordered_colour(k, len(values)), DASHES[k % len(DASHES)]
                 plot_seeds(ax, cell, "step", metric, colour, dash, f"{value:g}", by="seed", least=0.5)
+                _mark_onsets(ax, cell, runs[runs[field] == value], metric, colour)
         ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel="training step", ylabel="fraction of generations", title=title)
         step_axis(ax.xaxis)
-    left.axhline(0.9, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)))
-    left.annotate(r"$\tau_{rule}$: 0.9", (0.02, 0.905), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    for ax, level, name in ((left, 0.9, r"$\tau_{rule}$"), (middle, _copying_level(runs), r"$\tau_{mem}$")):
+        ax.axhline(level, color=COLOURS["chance"], lw=0.8, ls=(0, (1, 3)))
+        ax.annotate(f"{name}: {level:.2g}", (0.02, level + 0.01), xycoords=("axes fraction", "data"), fontsize=7)
     middle.axhline(runs["chance"].median(), color=COLOURS["chance"], ls=":", lw=1.2)
     middle.annotate("chance", (0.02, runs["chance"].median() + 0.01), xycoords=("axes fraction", "data"), fontsize=7)
     middle.legend(*left.get_legend_handles_labels(), title=NAMES[field], loc="upper left", fontsize=7, title_fontsize=7)
@@ -109,13 +117,28 @@ def scale(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
     return (
         f"{first['model']}, parity on {rule_shape(first['rule'])} grids, G = {rule_complexity(first['rule'])}, "
-        f"N = {first['n_train']}; {first['steps']} steps; {runs['seed'].nunique()} seeds (faint), median (thick)"
+        f"N = {first['n_train']}; {first['steps']} steps; {runs['seed'].nunique()} seeds (faint; dots: their clocks), "
+        "median (thick)"
     )
 
 
 def medians_text(runs: pd.DataFrame, field: str, onset: str) -> str:
     """The median onset at each value of the field, in steps."""
     return ", ".join(f"{value:g}: {median_text(cell, onset)}" for value, cell in runs.groupby(field))
+
+
+def _copying_level(runs: pd.DataFrame) -> float:
+    """The memorization that tau_mem asks for, median over training sets."""
+    null = runs["null" if "null" in runs else "chance"].median()
+    return copying_threshold(float(null))
+
+
+def _mark_onsets(ax: Axes, curves: pd.DataFrame, runs: pd.DataFrame, metric: str, colour: Colour) -> None:
+    """A dot on each run's own curve at the evaluation where its clock struck."""
+    clock = ONSET_OF[metric]
+    at = runs[["seed", f"{clock}_upper"]].rename(columns={f"{clock}_upper": "step"})
+    struck = curves.astype({"step": float}).merge(at, on=["seed", "step"])
+    ax.plot(struck["step"], struck[metric], "o", ms=4, color=colour, mec="k", mew=0.6, zorder=5)
 
 
 def _mark_diverged(ax: Axes, runs: pd.DataFrame, field: str, values: Sequence[float]) -> None:

@@ -60,6 +60,23 @@ def line_table(runs: pd.DataFrame, n_boot: int = 2000) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
+def quality_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """How well a power law of tau_mem in N describes the runs of each model and rule.
+
+    Returns:
+        Columns model, rule; r2, the share of the variance of log tau_mem that the fit explains (McKelvey and Zavoina,
+        1975); p_value, that medians of the N lie on one line by chance if the law holds (likelihood ratio against a
+        mean of its own for each N), NaN where the runs cannot tell.
+    """
+    rows = []
+    for model, table in runs.groupby("model", sort=False):
+        for rule, fit in _separate(table).items():
+            p_value = fit.tests["log_linear"].p_value
+            p_value = math.nan if p_value is None else p_value
+            rows.append({"model": model, "rule": rule, "r2": fit.pseudo_r2, "p_value": p_value})
+    return pd.DataFrame(rows, columns=["model", "rule", "r2", "p_value"])
+
+
 def equal_exponents_p(table: pd.DataFrame, x: str, by: str) -> float:
     """p that the groups of a column share an exponent of tau_mem in x, by the fit's own test; NaN if it cannot tell."""
     p_value = fit_scaling(table, "tau_mem", x, by, n_boot=0).tests["equal_slopes"].p_value

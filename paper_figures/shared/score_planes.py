@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from ...empirics import Run, RunConfig
 from ...empirics.probes.phases import LEARNED, Optimum, run_title
 from ...empirics.probes.planes import CORNERS, mean_planes, plane_shares, training_share
-from ...empirics.probes.planes_figure import CORNERS_TEXT, WHAT, draw_planes, row_names
+from ...empirics.probes.planes_figure import BORDER_TEXT, CORNERS_TEXT, WHAT, draw_planes, row_names
 from ...empirics.probes.summary import read_summary, run_summary
 from ...empirics.statistics.resampling import percentile_interval, stratified_weights
 from ..catalogue import dissected
 from ..exhibit import Parts
 from ..presets import Preset
 from ..store import Data
-from .score_tables import QUANTIZED, compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
+from .score_tables import compact, paper_phases, phase_table, planes, read_phases, record, stage_steps
 
 BESIDE: dict[str, tuple[Optimum, Optimum]] = {
     "early": ("cube optimum", "rule optimum"),
@@ -48,26 +48,18 @@ def plane_tables(preset: Preset, run: Run, stage: str) -> dict[str, pd.DataFrame
     """The tables of one stage.
 
     Returns:
-        planes: score and displacement over u and v, mean over planes. shares: `plane_shares`. corners: by plane, the
-        score magnitude at the valid corners and at the invalid ones. tops: the largest of each quantity by sigma, over
-        all stages, so that their colours mean the same. phases: `paper_phases`. run: `summary_table`.
+        planes: score and displacement over u and v, mean over planes. single: the same of the first plane. shares:
+        `plane_shares`. corners: by plane, the score magnitude at the valid corners and at the invalid ones. phases:
+        `paper_phases`. run: `summary_table`.
     """
     table = planes(preset, run)
-    means = mean_planes(table)
-    tops = means.assign(displacement=means["displacement"].abs()).groupby("sigma")[["score", "displacement"]].max()
-    phases, chosen = paper_phases(run_summary(run), run.state_counts), stage_steps(run)[stage]
-    if stage == "early" and QUANTIZED in phases:  # not the last before tau_rule, which is much like the first after it
-        chosen = sorted({chosen[0], phases[QUANTIZED], chosen[-1]})
-    mine, means = (
-        part[part["step"].isin(chosen) | part["denoiser"].isin(BESIDE[stage])].reset_index(drop=True)
-        for part in (table, means)
-    )
+    mine = table[table["step"].isin(stage_steps(run)[stage]) | table["denoiser"].isin(BESIDE[stage])]
     return {
-        "planes": compact(means),
+        "planes": compact(mean_planes(mine)),
+        "single": compact(mean_planes(mine[mine["plane"] == 0])),
         "shares": compact(plane_shares(mine)),
         "corners": compact(corner_scores(mine)),
-        "tops": tops.reset_index(),
-        "phases": phase_table(phases),
+        "phases": phase_table(paper_phases(run_summary(run), run.state_counts)),
         "run": record(run),
     }
 
@@ -92,21 +84,29 @@ def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def planes_figure(data: Data, stage: str) -> Figure:
-    """Score magnitude and displacement, a column per sigma; a row per step of the stage, then the optima beside it."""
-    run, means = read_summary(data["run"]), data["planes"]
-    names, half = row_names(means, run, read_phases(data["phases"])), means["sigma"].nunique()
-    figure = Figure(figsize=(3.0 * half + 1.4, 1.62 * len(names) + 1.7))
-    axes = figure.subplots(len(names), 2 * half, sharex=True, sharey=True, squeeze=False).tolist()
-    tops = data["tops"].set_index("sigma")
-    left, right = ([row[:half] for row in axes], [row[half:] for row in axes])
-    draw_planes(figure, left, means, "score", tops=tops["score"])
-    draw_planes(figure, right, means, "displacement", training_share(data["shares"]), tops["displacement"])
-    for (first, *_), name in zip(axes, names, strict=True):
-        first.set_ylabel(name)
-    n = data["shares"]["plane"].nunique()
+    """Score magnitude and displacement, a column per sigma; a row per step of the stage, then the optima beside it.
+
+    Above as means over planes, below on one plane.
+    """
+    run, shares = read_summary(data["run"]), data["shares"]
+    names, half = row_names(data["planes"], run, read_phases(data["phases"])), data["planes"]["sigma"].nunique()
+    figure = Figure(figsize=(2.5 * half + 1.4, 2 * (1.4 * len(names) + 1.2) + 0.6))
+    blocks = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    n = shares["plane"].nunique()
+    for block, text, table, part in (
+        (blocks[0], f"A  mean over {n} planes", data["planes"], shares),
+        (blocks[1], f"B  one of the {n} planes", data["single"], shares[shares["plane"] == shares["plane"].min()]),
+    ):
+        axes = block.subplots(len(names), 2 * half, sharex=True, sharey=True, squeeze=False).tolist()
+        left, right = ([row[:half] for row in axes], [row[half:] for row in axes])
+        draw_planes(block, left, table, "score")
+        draw_planes(block, right, table, "displacement", training_share(part, n_boot=1))
+        for (first, *_), name in zip(axes, names, strict=True):
+            first.set_ylabel(name)
+        block.suptitle(text, fontsize=9, x=0.01, ha="left")
     figure.suptitle(
-        f"{stage.capitalize()} training: {run_title(run)}; mean over {n} planes; {CORNERS_TEXT}\n"
-        f"left: {WHAT['score']}; right: {WHAT['displacement']}, 'to a': share of the square abcd drawn to a",
+        f"{stage.capitalize()} training: {run_title(run)}; {CORNERS_TEXT}\nleft: {WHAT['score']}; right: "
+        f"{WHAT['displacement']}\n{BORDER_TEXT}; 'to a': share of the square abcd drawn to a",
         fontsize=9,
     )
     return figure

@@ -37,7 +37,7 @@ def loss_errors(preset: Preset, run: Run) -> pd.DataFrame:
 
 
 def planes(preset: Preset, run: Run) -> pd.DataFrame:
-    """`run_planes` at the steps of `stage_steps` and of QUANTIZED, and of the optima that know no training cells."""
+    """`run_planes` at the steps of `stage_steps`, and of the optima that know no training cells."""
     return _planes(str(run.path), max(2, preset.n_probe // 40))
 
 
@@ -88,8 +88,8 @@ def paper_phases(run: RunSummary, counts: pd.DataFrame) -> dict[str, int]:
 def stage_steps(run: Run | RunSummary) -> dict[str, list[int]]:
     """Up to three kept steps for each of STAGES: to tau_rule, in the window, and from tau_mem on.
 
-    Early are the first, the last before tau_rule and the first from it on; the others are spread evenly over their
-    stage. A run without one of these stages has its kept steps cut in thirds.
+    Early are the first, the one that stands for training before tau_rule, and the first from it on (`phase_steps`); the
+    others are spread evenly over their stage. A run without one of these stages has its kept steps cut in thirds.
     """
     kept, found, onsets = kept_steps(run), phase_steps(run), run_summary(run).onsets
     early = [kept[0], *(found[name] for name in (BEFORE, AT_RULE) if name in found)]
@@ -131,5 +131,4 @@ def _errors(path: str, n_images: int) -> pd.DataFrame:
 def _planes(path: str, n_planes: int) -> pd.DataFrame:
     run = load_run(path)
     steps = {step for steps in stage_steps(run).values() for step in steps}
-    steps |= {step for name, step in paper_phases(run_summary(run), run.state_counts).items() if name == QUANTIZED}
     return run_planes(run, steps=sorted(steps), n_planes=n_planes, n_points=PLANE_POINTS, optima=OPTIMA[:3])

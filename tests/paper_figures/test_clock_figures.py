@@ -17,7 +17,7 @@ from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs
 from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, turn
 from twoclocks.paper_figures.shared.clock_tables import median_onset, middles
-from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table
+from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table, quality_table
 from twoclocks.theory import Encoding
 from twoclocks.theory import rule as build_rule
 
@@ -255,6 +255,57 @@ def test_the_exponents_of_the_data_are_found_and_rules_without_onsets_left_out()
     lines = line_table(runs, n_boot=0)
     slope = np.polyfit(np.log(lines["n_train"]), np.log(lines["tau_mem"]), 1)[0]
     assert slope == pytest.approx(table["exponent"].iloc[0])
+
+
+def test_the_quality_of_a_fit_tells_a_power_law_from_a_bend() -> None:
+    settings = parity("gpt-nano", (2, 3), (16, 64, 256, 1024), seeds=6)
+
+    def clocks(setting: Setting) -> dict[str, float]:
+        n = setting["n_train"]
+        return {"tau_rule": 10, "tau_mem": 10 * n if setting["rule"].endswith("2") else 10 * n + n**2 / 4}
+
+    quality = quality_table(onset_rows(settings, clocks, last_step=1e6, scatter=0.1)).set_index("rule")
+    law, bend = quality.loc[f"parity:{SHAPE},G=2"], quality.loc[f"parity:{SHAPE},G=3"]
+    assert law["r2"] > 0.98
+    assert law["p_value"] > 0.05
+    assert bend["p_value"] < 1e-3
+    with figure_style():
+        shown = {text.get_text() for ax in figure_module(10).plot(AGREEING[10]()).axes for text in ax.texts}
+    assert sum(text.startswith("$R^2$") for text in shown) >= 4
+
+
+def test_figure_21_says_which_rules_are_not_learned_and_that_copying_came_first() -> None:
+    data = AGREEING[21]()
+    module = figure_module(21)
+    with figure_style():
+        assert not any("learned by" in text.get_text() for text in module.plot(data).axes[0].texts)
+    late = (data["runs"]["rule"] == f"parity:{SHAPE},G=2") & (data["runs"]["seed"] > 0)
+    data["runs"].loc[late, ["tau_rule_lower", "tau_rule_upper"]] = [4000, np.inf]
+    with figure_style():
+        ax = module.plot(data).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["learned by\n1 of 4"]
+    assert "3 runs do not obey their rule" in ax.get_title(loc="left")
+    assert "3 of them began to copy" in ax.get_title(loc="left")
+
+
+def test_the_dots_on_the_curves_of_a_sweep_are_the_clocks_beside_them() -> None:
+    data = AGREEING[26]()
+    steps = sorted(data["curves"]["step"].unique())
+    for clock in ("tau_rule", "tau_mem"):  # onsets come at evaluations
+        upper = data["runs"][f"{clock}_upper"]
+        data["runs"][f"{clock}_upper"] = [min(steps, key=lambda step, at=at: abs(step - at)) for at in upper]
+    with figure_style():
+        left, middle, _ = figure_module(26).plot(data).axes
+    for ax, clock in ((left, "tau_rule"), (middle, "tau_mem")):
+        dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
+        np.testing.assert_array_equal(np.sort(dots), np.sort(data["runs"][f"{clock}_upper"]))
+
+
+def test_figure_22_tells_how_many_lines_a_valid_sample_needs() -> None:
+    with figure_style():
+        title = figure_module(22).plot(AGREEING[22]()).get_suptitle()
+    assert f"{0.85 ** (1 / 6):.3f} to {0.85 ** (1 / 18):.3f}" in title
+    assert "latin" in title
 
 
 def onsets(rule: list[tuple[float, float]], mem: list[tuple[float, float]]) -> pd.DataFrame:

@@ -465,6 +465,16 @@ def test_montage_of_categorical_rules_numbers_each_cell_by_its_symbol() -> None:
         assert [int(text.get_text()) for text in ax.texts] == symbols
 
 
+def test_the_binary_montage_has_a_row_per_family_on_the_papers_grid() -> None:
+    samples = fig05.compute(preset("laptop"), [])["samples"]
+    specs = [spec for spec in dict.fromkeys(samples["rule"]) if ":6x6," in spec]
+    assert len({spec.partition(":")[0] for spec in specs}) == 5
+    assert "parity:6x6,G=36" in specs
+    assert len(specs) < samples["rule"].nunique()  # and the grid of the runs
+    paper = fig05.compute(preset("paper"), [])["samples"]
+    assert (paper["rows"] == 6).all()
+
+
 def test_packing_keeps_families_apart_and_in_order() -> None:
     packed = fig05.pack([list("abcde"), list("fg"), list("hi"), list("jkl"), ["m"]])
     assert packed == [list("abcde"), ["f", "g", "", "h", "i"], ["j", "k", "l", "", "m"]]
@@ -473,3 +483,44 @@ def test_packing_keeps_families_apart_and_in_order() -> None:
 @pytest.mark.parametrize("spec", [*preset("laptop").binary_rules, "parity:4x6,G=8"])
 def test_closed_forms_count_what_the_rules_count(spec: str) -> None:
     assert fig05.count_valid(spec) == build_rule(spec).support_size
+
+
+def test_a_window_still_open_at_the_end_is_marked_censored() -> None:
+    never = data_04(mem=lambda config, seed: math.inf if config.model.startswith("dit") else tau_mem(config, seed))
+    with figure_style():
+        figures = [fig04.plot(data) for data in (data_04(), never)]
+    texts = [[text.get_text() for ax in figure.axes for text in ax.texts] for figure in figures]
+    assert not any("censored" in text for text in texts[0])
+    last = SHORT.dit.config(rule="parity:4x6,G=3", model="dit-nano", n_train=SHORT.dit.reference_n).steps
+    assert sum("censored" in text and f"step {last}" in text for text in texts[1]) == 1
+
+
+def test_small_memorization_is_drawn_on_a_logarithmic_axis_that_has_zero() -> None:
+    with figure_style():
+        figure = fig08.plot(data_08())
+    accuracy, memorization, passes = figure.axes[:3]
+    assert accuracy.get_yscale() == "linear"
+    for ax in (memorization, passes):
+        low, one, ten, most = (ax.transData.transform((1, y))[1] for y in (0, 0.01, 0.1, 1))
+        assert low < one
+        assert ten - one == pytest.approx(most - ten, rel=0.01)
+
+
+def test_seeds_are_named_and_keep_their_shade_from_panel_to_panel() -> None:
+    data = data_28()
+    with figure_style():
+        figure = fig28.plot(data)
+    shades = {text.get_text(): line.get_color() for text, line in
+              zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)}  # fmt: skip
+    names = [f"{what}, seed {seed}" for what in ("rule accuracy", "memorization") for seed in range(3)]
+    assert list(shades)[:-1] == names
+    runs = data["runs"]
+    for ax in figure.axes:
+        drawn = {line.get_color() for line in ax.lines if line.get_linewidth() > 1.5}
+        assert drawn == {shades[name] for name in names}
+    kept = runs[runs["seed"] != 0]
+    with figure_style():
+        fewer = fig28.plot(data | {"runs": pd.concat([kept, runs[runs["seed"] == 0].head(1)])})
+    colours = [{line.get_color() for line in ax.lines if line.get_linewidth() > 1.5} for ax in fewer.axes]
+    assert {len(found) for found in colours} == {4, 6}
+    assert all(shades["rule accuracy, seed 2"] in found for found in colours)

@@ -169,7 +169,7 @@ def dissection(held_out_gap: float = 0.2, share: float = 0.95, course: tuple[int
                 for v in (-0.5, 0.5, 1.5)
             ]
     early, mid, late = stage_steps(run).values()
-    steps = {*early[-2:], mid[len(mid) // 2], late[-1], None}
+    steps = {*early[-2:], mid[len(mid) // 2], late[0], late[-1], None}
     tables = {
         name: pd.DataFrame([row for row in rows if name == "spectra" or row["step"] in steps]).astype({"step": "Int64"})
         for name, rows in (("spectra", spectra), ("planes", planes), ("shares", shares))
@@ -219,7 +219,8 @@ def test_figure_3_draws_every_part(end):
 
 
 def test_figure_3_asks_for_steps_before_at_within_and_after_the_window():
-    assert fig03.landscape_steps(record()) == [40, 80, 320, 640]
+    assert fig03.landscape_steps(record()) == [20, 80, 320, 640]  # at 40 most generations would obey the rule
+    assert fig03.landscape_steps(record(mem=(160, 320))) == [20, 80, 160, 320, 640]  # the first copies, and the end
 
 
 def distances(falls: list[float], n: int = 100, mem: tuple[float, float] = (320, 640)) -> dict[str, pd.DataFrame]:

@@ -30,6 +30,18 @@ def test_phases_never_reached_are_absent(dit_run, tmp_path):
     assert phases.phase_steps(none) == {phases.BEFORE: 80}
 
 
+def test_before_the_rule_is_well_before_it(dit_run, tmp_path):
+    late = with_onsets(dit_run, tmp_path / "late", (40.0, 80.0), (80.0, None))
+    assert phases.phase_steps(late) == {phases.BEFORE: 20, phases.AT_RULE: 80}  # at 40 most would obey it
+    none_so_early = with_onsets(dit_run, tmp_path / "early", (10.0, 20.0), (80.0, None))
+    assert phases.phase_steps(none_so_early)[phases.BEFORE] == 10
+
+
+def test_the_first_copies_are_a_phase_of_their_own(dit_run, tmp_path):
+    both = with_onsets(dit_run, tmp_path / "both", (5.0, 10.0), (10.0, 20.0))
+    assert phases.phase_steps(both) == {phases.AT_RULE: 10, phases.AT_MEM: 20, phases.AFTER: 80}
+
+
 def test_every_denoiser_is_probed_with_the_run_s_weights(dit_run):
     y = torch.randn(3, 1, 2, 4, generator=torch.Generator().manual_seed(0))
 

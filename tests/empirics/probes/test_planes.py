@@ -9,6 +9,7 @@ import twoclocks as tc
 from twoclocks.empirics.data import training_set
 from twoclocks.empirics.probes import planes, planes_figure
 from twoclocks.empirics.probes.neighbours import hamming
+from twoclocks.empirics.style import new_figure
 
 RULE = tc.rule("parity:3x4,G=4")
 TRAIN = training_set(RULE, 24, seed=0)
@@ -133,3 +134,18 @@ def test_over_a_run(dit_run, tmp_path):
     planes_figure.planes_figure(table, dit_run).savefig(tmp_path / "displacement.png")
     planes_figure.planes_figure(table[table["sigma"] == 1.0], dit_run, "score").savefig(tmp_path / "score.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("displacement.png", "score.png"))
+
+
+def test_colours_span_what_the_learned_show_within_the_square():
+    side = [-0.5, 0.0, 0.5, 1.0, 1.5]
+    rows = [
+        {"denoiser": denoiser, "step": step, "sigma": 0.2, "u": u, "v": v,
+         "score": scale * (1 + u**2 + v**2), "displacement": scale * (1 - u - v)}
+        for denoiser, step, scale in (("learned", 10, 1.0), ("learned", 20, 2.0), ("training-set optimum", None, 50.0))
+        for u in side for v in side
+    ]  # fmt: skip
+    means = pd.DataFrame(rows).astype({"step": "Int64"})
+    for quantity, ends in (("score", (1.0, 6.0)), ("displacement", (-2.0, 2.0))):
+        figure, axes = new_figure(3, 1, 3, 6)
+        planes_figure.draw_planes(figure, axes, means, quantity)
+        assert [ax.collections[0].get_clim() for row in axes for ax in row] == [ends] * 3

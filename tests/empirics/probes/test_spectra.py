@@ -231,6 +231,11 @@ def test_over_a_run(dit_run, tmp_path):
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("spectra.png", "gap.png"))
 
 
+def test_the_axis_of_losses_begins_below_every_learned_one():
+    table = pd.DataFrame({"denoiser": ["learned", "learned", "rule optimum"], "loss": [0.4, 3e-5, 1e-12]})
+    assert spectra_figures.loss_floor(table) == pytest.approx(1e-5)
+
+
 def test_bands_over_a_run(dit_run, tmp_path):
     table = spectra.run_spectra(dit_run, (0.2, 0.5, 1.0, 2.0), steps=[10, 80], n_images=16)
     spectra_figures.run_bands_figure(table, dit_run).savefig(tmp_path / "bands.pdf")
