@@ -33,6 +33,8 @@ class Exhibit(Protocol):
 
     PAPER: str
     """what the paper's figure claims, in one line"""
+    MISSING: str
+    """what of it ours lacks, for the gallery; empty for nothing"""
 
     def configs(self, preset: Preset) -> list[RunConfig]:
         """The training runs that the figure needs; other figures may share them."""

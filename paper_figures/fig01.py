@@ -34,6 +34,7 @@ PAPER = (
     "and for groups. The caption is cut off before a conclusion; tested is that the rule is learned less well the "
     "larger G, as tau_rule grows with G."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; other N are in Figure 7"
 
 
 def configs(preset: Preset) -> list[RunConfig]:

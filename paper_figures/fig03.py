@@ -48,6 +48,10 @@ PAPER = (
     "Samples of fixed noises turn valid and novel, then memorized; with memorization the held-out loss leaves the "
     "train loss, and the basin of a training sample comes to dominate the landscape."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; 2000 noises in place of 1000; more than one run (other seeds: "
+    "`results/other_seeds/report.md`)"
+)
 PLANE_SIGMAS = (0.5, 1.0)
 SHARE_SIGMA = 1.0
 """Where the share of the landscape that is drawn to the training sample is read off, in data units."""

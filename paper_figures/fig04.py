@@ -29,6 +29,10 @@ PAPER = (
     "DiT and GPT at G = 3, N = 4096 share the two clocks, with the window (accuracy > 0.9, memorization < 0.1) between "
     "them, on different timescales."
 )
+MISSING = (
+    "the paper's mini models, 6x6 grids and N = 4096; DiT runs that go on until the window closes: their tau_mem is"
+    " censored (Figure 3 follows one run of the same setting to its copies)"
+)
 
 
 def configs(preset: Preset) -> list[RunConfig]:

@@ -25,6 +25,7 @@ PAPER = (
     "One space of binary images holds qualitatively different constraints: group parity, exact-K, row-K, "
     "row-variable-K and global-K."
 )
+MISSING = ""
 SIDE = 5
 GRID = "6x6"
 """of the paper"""

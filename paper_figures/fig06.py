@@ -20,6 +20,7 @@ PAPER = (
     "Structured categorical rules: rows that are permutations of six symbols, Latin squares of order 5 and 6, and 6x6 "
     "Sudoku with 2 x 3 blocks."
 )
+MISSING = ""
 FAMILIES = {
     "permutation:6": "rows are permutations",
     "latin:5": "Latin squares, n = 5",

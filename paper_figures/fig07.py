@@ -28,6 +28,7 @@ PAPER = (
     "one of the cube. The caption is cut off before a conclusion; tested is that less is memorized the larger N, as "
     "tau_mem grows with it."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; group sizes beyond 6 at the largest N"
 
 
 def configs(preset: Preset) -> list[RunConfig]:

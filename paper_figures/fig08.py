@@ -24,6 +24,7 @@ PAPER = (
     "The caption is cut off before a conclusion; tested is what the paper says elsewhere, that tau_mem grows nearly "
     "in proportion to N."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; runs at the largest N that go on until they copy"
 
 
 def configs(preset: Preset) -> list[RunConfig]:

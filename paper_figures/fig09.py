@@ -20,6 +20,7 @@ PAPER = (
     "As Figure 8, at G = 9, 12, 18, 36. The caption says no more; tested is what the paper says of complex rules, "
     "that the window may vanish, tau_rule >= tau_mem."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; of the paper's group sizes only 12 divides 24 cells"
 
 
 def configs(preset: Preset) -> list[RunConfig]:

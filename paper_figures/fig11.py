@@ -30,6 +30,9 @@ PAPER = (
     "Samples change state in stages: they leave ambiguity, then come to obey the rule, then are memorized, each in a "
     "window of its own."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 
 
 def configs(preset: Preset) -> list[RunConfig]:

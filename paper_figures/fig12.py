@@ -33,6 +33,7 @@ from .shared.verdicts import LEVEL, clock_text, word
 from .store import Data
 
 PAPER = "Valid generations, those not memorized among them, move closer and closer to the training set before tau_mem."
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; at G = 3 and beyond, runs that go on until tau_mem"
 STYLES: dict[str, LineStyle] = {"all": "-", "valid": (0, (3, 2)), "novel": "-"}
 DRAWS = 16_384
 """Draws of each exact sampler; the mean distance is known to about 0.01 cells."""

@@ -39,6 +39,9 @@ PAPER = (
     "Before rule learning the losses on train, held-out and random cube samples hardly differ. The caption is cut off "
     "after it; tested is what the paper says elsewhere, that the cube samples split off at rule learning."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 
 
 def configs(preset: Preset) -> list[RunConfig]:

@@ -27,6 +27,9 @@ PAPER = (
     "At low noise the losses of all three splits collapse quickly. The caption is cut off after it; tested is that "
     "they collapse before the rule is learned."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 COLLAPSED = 0.5
 """Part of the first loss below which a loss counts as collapsed."""
 

@@ -29,6 +29,9 @@ PAPER = (
     "The train / held-out loss gap first opens around intermediate noise, sigma 0.2 to 2; random cube samples split "
     "off at rule learning."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 
 
 def configs(preset: Preset) -> list[RunConfig]:

@@ -26,6 +26,9 @@ from .store import Data
 PAPER = (
     "Basins of rule-valid samples expand around tau_rule; those of training samples begin to dominate around tau_mem."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 
 
 def configs(preset: Preset) -> list[RunConfig]:

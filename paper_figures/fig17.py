@@ -19,6 +19,9 @@ PAPER = (
     "Before rule learning the score forms attractors around the vertices of the cube; after it begins, the valid "
     "anchors a and b start to dominate the invalid c and d."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 configs, compute, plot = plane_exhibit("early")
 
 

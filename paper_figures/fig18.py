@@ -23,6 +23,9 @@ PAPER = (
     "In the window the border between the basins of the training sample a and of its valid novel neighbour b stays "
     "visible while the attraction to a strengthens, most at intermediate noise."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 configs, compute, plot = plane_exhibit("mid")
 NEGLIGIBLE_SHARE = 0.05
 """A change of the share by less than this counts as none, and a border as gone when less than this is left."""

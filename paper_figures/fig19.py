@@ -23,6 +23,9 @@ PAPER = (
     "From memorization on the basin of the training sample a expands towards b until it dominates much of the plane, "
     "most at the intermediate noise where the train / held-out gap opens."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096; more than one run (other seeds: `results/other_seeds/report.md`)"
+)
 configs, compute, plot = plane_exhibit("late")
 
 

@@ -40,6 +40,7 @@ PAPER = (
     "The GPT analogue of Figure 3. The caption is cut off; tested is that the same two clocks strike: samples come to "
     "obey the rule, then are memorized."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; more than one run"
 MOST_PREFIXES = 512
 """Samples of a split whose losses and completions are taken; fewer where the training set is smaller."""
 

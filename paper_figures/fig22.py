@@ -30,6 +30,10 @@ PAPER = (
     "Training trajectories on row-only, Latin-square and Sudoku grids. The caption's conclusion is cut off; tested is "
     "the paper's order, the rule first and memorization later."
 )
+MISSING = (
+    "the paper's mini model and N = 4096, with which Latin squares and Sudoku may be learned; the validity of the "
+    "blocks of a Sudoku; runs long enough to copy, or a smaller N"
+)
 PANELS = {
     "loss": "training loss (EDM)",
     "rule_accuracy": "valid samples",

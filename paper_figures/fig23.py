@@ -23,6 +23,10 @@ PAPER = (
     "Onsets of the rule, of novel valid generation and of memorization in each categorical task and encoding. The "
     "caption's conclusion is cut off; tested is the paper's order, both of the former before memorization."
 )
+MISSING = (
+    "the paper's mini model and N = 4096, with which Latin squares and Sudoku may be learned; runs long enough to "
+    "copy, or a smaller N; clocks by today's criterion"
+)
 ONSETS = ("tau_rule", "tau_novel", "tau_mem")
 
 

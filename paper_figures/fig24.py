@@ -13,6 +13,7 @@ PAPER = (
     "Moderate learning rates learn the rule, 1e-4 first, then 3e-5 and 1e-5. The caption is cut off at larger ones; "
     "tested is a best rate in between."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096, and G = 6"
 
 configs, compute, plot = sweep_exhibit("dit", "lr")
 

@@ -14,6 +14,10 @@ PAPER = (
     "The rule is learned at small to moderate weight decay, with tau_rule of the same order; the largest, 1e-2, delays "
     "and weakens it below the threshold."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096, and G = 6; runs long enough for tau_mem at the largest weight "
+    "decay"
+)
 
 configs, compute, plot = sweep_exhibit("dit", "weight_decay")
 

@@ -12,6 +12,10 @@ from .store import Data
 PAPER = (
     "Rule learning depends strongly on the learning rate: 1e-4 and 3e-4 reach high accuracy rapidly, larger ones fail."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096, and G = 6; runs long enough for tau_mem at the smallest "
+    "learning rates"
+)
 
 configs, compute, plot = sweep_exhibit("gpt", "lr")
 

@@ -14,6 +14,10 @@ PAPER = (
     "The rule is learned rapidly across most weight decays from 0 to 1; a large one strongly affects memorization "
     "time. The caption is cut off at how; tested is a delay."
 )
+MISSING = (
+    "the paper's mini model, 6x6 grids and N = 4096, and G = 6; runs long enough for tau_mem at the largest weight "
+    "decays"
+)
 
 configs, compute, plot = sweep_exhibit("gpt", "weight_decay")
 

@@ -28,6 +28,7 @@ PAPER = (
     "Matched GPT-mini and DiT-mini runs near the frontier of learnability, seeds overlaid. The caption is cut off "
     "before a conclusion; tested is that seeds of one configuration are consistent with each other."
 )
+MISSING = "the paper's mini model, 6x6 grids and N = 4096; more than three seeds"
 HALFLIFE = 1.0
 """Evaluations after which a weight of the moving average has halved."""
 FACTOR = 2.0

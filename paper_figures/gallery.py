@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from ..empirics import RunConfig
 from .claims_table import claims_by_criterion_markdown, claims_markdown, dependent_claims
 from .committed import SCALE
 from .exhibit import FIGURES, figure_module
 from .figures import OUTPUT
 from .presets import Architecture, preset
+from .shared.clock_tables import rule_shape
 from .shared.judging import dependence, one_line
 from .store import read_data, read_provenance, results_folder
 from .studies.other_seeds import FIGURES_SEED
@@ -116,6 +119,7 @@ def _entry(number: int, preset_name: str) -> str:
     answers = [f"**We measured:** {line}{'' if line.endswith('…') else '.'}", *([judged] if judged else [])]
     if len(line.split()) < len(measured.split()):
         answers.append(f"In full: {measured}.")
+    answers.append(f"**Scale:** {_scale(facts['configs'])}. **Missing:** {module.MISSING or 'nothing'}.")
     return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image, *_at_paper_scale(number, preset_name)])
 
 
@@ -131,6 +135,23 @@ def _at_paper_scale(number: int, shown: str) -> list[str]:
         f"**At the paper's scale**, {runs}: {one_line(module.measured(read_data(folder)))}",
         f"![Figure {number} at the paper's scale]({OUTPUT.name}/paper/fig{number:02d}.png)",
     ]
+
+
+def _scale(fields: Sequence[Mapping[str, Any]]) -> str:
+    """Models, grids, N, steps and seeds of the runs of a figure, from their recorded configs."""
+    configs = [RunConfig(**one) for one in fields]
+    if not configs:
+        return "no training, exact samples"
+    models = ", ".join(dict.fromkeys(config.model for config in configs))
+    grids = ", ".join(dict.fromkeys(rule_shape(config.rule) for config in configs))
+    seeds = len({config.seed for config in configs})
+    sizes, steps = (_range([getattr(config, name) for config in configs]) for name in ("n_train", "steps"))
+    return f"{models}; {grids} grids; N = {sizes}; runs of at most {steps} steps; {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _duration(seconds: float) -> str:

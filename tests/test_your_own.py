@@ -87,6 +87,7 @@ class Ones:
     """The share of ones in the training set of one run."""
 
     PAPER = "none"
+    MISSING = ""
 
     def configs(self, preset):
         tiny = {"n_train": 8, "steps": 4, "batch_size": 4, "n_eval": 4, "eval_first": 4}

@@ -22,7 +22,9 @@ def test_every_figure_is_computed_and_drawn(tmp_path: Path, monkeypatch: pytest.
     assert sum(file.stat().st_size for file in (tmp_path / "results").rglob("*")) < 10e6
     write_gallery("smoke", tmp_path / "README.md")
     gallery = (tmp_path / "README.md").read_text()
-    assert gallery.count("### Figure ") == len(FIGURES)
+    assert (
+        gallery.count("### Figure ") == gallery.count("**Scale:** ") == gallery.count("**Missing:** ") == len(FIGURES)
+    )
     assert "not measured yet at this scale" not in gallery
 
 
@@ -34,6 +36,7 @@ def test_committed_data_are_drawn_with_their_claims(tmp_path: Path) -> None:
         module = figure_module(number)
         assert module.measured(read_data(results_folder("laptop", number))).rstrip().endswith(_WORDS)
         assert module.PAPER.endswith(".")
+        assert not module.MISSING.endswith((".", " "))
         assert read_provenance(results_folder("laptop", number))["command"].startswith(f"twoclocks figure {number} ")
     assert draw(measured[:2], "laptop", tmp_path, progress=False)
 
