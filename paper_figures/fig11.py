@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..empirics import Run, RunConfig
 from ..empirics.probes.states import draw_raster, draw_windows
-from ..empirics.probes.summary import read_summary, run_summary, summary_table
+from ..empirics.probes.summary import read_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.rasters import (
@@ -24,6 +24,7 @@ from .shared.rasters import (
     read_raster_columns,
     run_raster,
 )
+from .shared.score_tables import record
 from .store import Data
 
 PAPER = (
@@ -43,16 +44,16 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     [run] = runs
     return {
         "raster": raster_columns(run_raster(run, preset.n_probe)),
-        "record": summary_table(run_summary(run)),
+        "record": record(run),
     }
 
 
 def plot(data: Data) -> Figure:
-    raster, record = read_raster_columns(data["raster"]), read_summary(data["record"])
+    raster, run = read_raster_columns(data["raster"]), read_summary(data["record"])
     figure = Figure(figsize=(8.6, 8.4))
     above, below = figure.subfigures(2, 1, height_ratios=[2.0, 1], squeeze=False).ravel()
-    draw_raster(above, raster, record)
-    draw_windows(below, raster, record, across=True)
+    draw_raster(above, raster, run)
+    draw_windows(below, raster, run, across=True)
     below.suptitle("Samples by state at both ends of a window; shades: share of a row", fontsize=9)
     return figure
 

@@ -21,7 +21,7 @@ from ..empirics.probes.prefixes import (
     position_floors,
 )
 from ..empirics.probes.states import draw_raster, draw_windows
-from ..empirics.probes.summary import RunSummary, read_summary, run_summary, summary_table
+from ..empirics.probes.summary import RunSummary, read_summary
 from .catalogue import dissected
 from .presets import Preset
 from .shared.rasters import (
@@ -32,7 +32,7 @@ from .shared.rasters import (
     read_raster_columns,
     run_raster,
 )
-from .shared.score_tables import compact
+from .shared.score_tables import compact, record
 from .shared.verdicts import Word, word
 from .store import Data
 
@@ -55,7 +55,7 @@ def compute(preset: Preset, runs: list[Run]) -> dict[str, pd.DataFrame]:
     n = min(MOST_PREFIXES, preset.n_probe)
     return {
         "raster": raster_columns(run_raster(run, preset.n_probe)),
-        "run": summary_table(run_summary(run)),
+        "run": record(run),
         "losses": compact(loss_over_training(run, n, steps)),
         "floors": compact(position_floors(run)),
         "completions": compact(completions_over_training(run, n, steps)),

@@ -63,7 +63,8 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "that was settled once the counts over all runs had been seen, and they stand in the note.",
         "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones. "
         f"On runs of other seeds, judged by the same code once it was settled, {_other_seeds()} "
-        "(`results/other_seeds/report.md`; tau_mem by the former criterion there).",
+        "(`results/other_seeds/report.md`; tau_mem by the former criterion there, and seed 0 an earlier training on "
+        "another processor).",
         "## The figures",
     ]
     parts += [_entry(number, scale.name) for number in numbers]

@@ -66,20 +66,6 @@ def verdicts(measured: Callable[[Data], str], data: Data) -> dict[str, str]:
     return {name: last_word(measured(under(data, name))) for name in chosen}
 
 
-def former_phases(data: Data) -> str:
-    """Where phases of a run were measured by the former tau_mem, and today's has come later: one sentence."""
-    if "phases" not in data or "run" not in data or "null" not in data["run"]:
-        return ""
-    phases, run = data["phases"].set_index("phase")["step"], data["run"].iloc[0]
-    then = phases.get("memorization begins")
-    if then is None or then == run["tau_mem_upper"]:
-        return ""
-    return (
-        f"Its memorization phase, step {then}, is that of the former criterion; today's tau_mem is in step "
-        f"({run['tau_mem_lower']:.0f}, {run['tau_mem_upper']:.0f}]."
-    )
-
-
 def one_line(measured: str) -> str:
     """The answer of a figure in at most `MOST_WORDS` words: its verdict, then the first clauses that fit.
 
@@ -123,12 +109,11 @@ def dependence(measured: Callable[[Data], str], data: Data) -> str:
             "Judged by the former criteria (memorization significantly above chance; a tau_rule that counts copies): "
             "the curves of these runs were not kept."
         )
-    words, phases = verdicts(measured, data), former_phases(data)
-    phases = f" {phases}" if phases else ""
+    words = verdicts(measured, data)
     if len(set(words.values())) == 1:
-        return "The verdict is the same by memorization of 0.1 and by the former criteria." + phases
+        return "The verdict is the same by memorization of 0.1 and by the former criteria."
     each = ", ".join(f"{word} by {CRITERIA[name]}" for name, word in words.items() if name != HEADLINE)
-    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}.{phases}"
+    return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}."
 
 
 def mark(figure: Figure, data: Data) -> None:

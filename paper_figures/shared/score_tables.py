@@ -16,6 +16,7 @@ from ...empirics.probes.segments import mean_profiles, run_segments
 from ...empirics.probes.spectra import run_errors
 from ...empirics.probes.summary import RunSummary, run_summary, summary_table
 from ..presets import Preset
+from .clock_tables import judged_by_all
 
 OPTIMA: tuple[Optimum, ...] = ("cube optimum", "rule optimum", "training-set optimum", "training-cells optimum")
 RAW, QUANTIZED, LEARNED_RULE = "not quantized", "quantized only", "rule learned"
@@ -27,8 +28,8 @@ STAGES = ("early", "mid", "late")
 
 
 def record(run: Run) -> pd.DataFrame:
-    """The run's own table, which every one of these figures keeps."""
-    return summary_table(run_summary(run))
+    """The run's own table, which every figure of a dissected run keeps, with what `judged_by_all` adds."""
+    return summary_table(run_summary(run)).assign(**judged_by_all(run))
 
 
 def loss_errors(preset: Preset, run: Run) -> pd.DataFrame:

@@ -50,15 +50,13 @@ ONSETS_ONLY = (
 )  # fmt: skip
 """Committed tables of onsets without curves."""
 JUDGED = {
-    1: ("final",), 3: ("run",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 11: ("record",),
-    12: ("runs",), 13: ("run",), 14: ("run",), 15: ("run",), 16: ("run",), 17: ("run",), 18: ("run",), 19: ("run",),
+    1: ("final",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 12: ("runs",),
     22: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",), 27: ("runs",), 28: ("runs",),
 }  # fmt: skip
 """Tables of figures whose runs all have a committed curve, there or in another figure."""
-DISSECTED = (3, 11, 13, 14, 15, 16, 17, 18, 19)
-"""Of them, those of the one run that is looked into, whose curve is in Figure 2."""
 LONG = "dissected"
-"""The setting of that run: it has more steps than others of its key."""
+"""The setting of the one run that is looked into, whose curve is in Figure 2: it has more steps than others of its
+key."""
 OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
 NAMES = ("tau_rule", "tau_rule_all", "tau_mem", "tau_mem_10")
 LEAST_SIZES = 3
@@ -157,8 +155,7 @@ def judge_figures(table: pd.DataFrame) -> None:
             field = VARIED.get(number)
             rows = []
             for _, run in runs.iterrows():
-                setting = LONG if number in DISSECTED else f"{field}={run[field]}" if field else ""
-                rows.append(found[(*run[KEY], setting)])
+                rows.append(found[(*run[KEY], f"{field}={run[field]}" if field else "")])
             new = pd.DataFrame(rows).reset_index(drop=True)
             runs = runs.assign(null=new["null"].astype(float), **{end: new[end].astype(float) for end in ends})
             runs.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")

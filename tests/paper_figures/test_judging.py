@@ -56,13 +56,6 @@ def test_clocks_that_cannot_be_judged_again_are_marked_on_the_figure_and_in_word
     assert judging.dependence(order, {"curves": pd.DataFrame({"step": [1]})}) == ""
 
 
-def test_a_phase_of_the_former_clock_is_told():
-    phases = pd.DataFrame({"phase": ["rule learned", "memorization begins"], "step": [20, 10]})
-    text = judging.former_phases({"run": table(), "phases": phases})
-    assert "step 10, is that of the former criterion; today's tau_mem is in step (40, 80]" in text
-    assert judging.former_phases({"run": table(), "phases": phases.assign(step=[20, 80])}) == ""
-
-
 def test_one_line_keeps_the_verdict_and_the_first_clauses_that_fit():
     long = "; ".join(" ".join([f"word{k}"] * 20) for k in range(4))
     assert judging.one_line(f"{long}; agree") == f"agree: {' '.join(['word0'] * 20)}"
