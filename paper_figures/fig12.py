@@ -75,7 +75,7 @@ def plot(data: Data) -> Figure:
         ax.set_xlabel("training step")
         ax.xaxis.set_tick_params(labelbottom=True)
     outer_legend(figure, places, ncols=across + 1)
-    lines = f"faint: a run; thick: median of those with {FEW} such generations or more"
+    lines = f"faint: single runs; thick: median of those with {FEW} such generations or more"
     figure.suptitle(f"{scale_text(runs)}\n{lines}", fontsize=9)
     return figure
 
