@@ -119,7 +119,7 @@ def _why_not_learned(runs: pd.DataFrame) -> str:
     copied = int(np.isfinite(unlearned["tau_mem_upper"]).sum())
     return (
         rf"; blue arrows: {len(unlearned)} runs do not obey their rule in {int(unlearned['last_step'].max())} steps; "
-        rf"{copied} of them began to copy before ($\tau_{{mem}}$)"
+        rf"{copied} of them have begun to copy by then ($\tau_{{mem}}$)"
     )
 
 

@@ -285,7 +285,7 @@ def test_figure_21_says_which_rules_are_not_learned_and_that_copying_came_first(
         ax = module.plot(data).axes[0]
     assert [text.get_text() for text in ax.texts] == ["learned by\n1 of 4"]
     assert "3 runs do not obey their rule" in ax.get_title(loc="left")
-    assert "3 of them began to copy" in ax.get_title(loc="left")
+    assert "3 of them have begun to copy" in ax.get_title(loc="left")
 
 
 def test_the_dots_on_the_curves_of_a_sweep_are_the_clocks_beside_them() -> None:
