@@ -95,7 +95,7 @@ def plot(data: Data) -> Figure:
     _name(states, "A", "states of generations over training")
     _name(windows, "B", "samples by state; shades: share of a row")
     _draw_spectra(middle, data["spectra"], read_phases(data["phases"]))
-    _name(middle, "C", f"denoising loss by noise, with 95% intervals; thin: exact optima; {BELOW_TEXT}")
+    _name(middle, "C", f"denoising loss by noise, with 95% intervals; thin: exact optima\n{BELOW_TEXT}")
     _draw_landscapes(bottom, data["planes"], data["shares"], run)
     n = int(data["shares"]["n_planes"].iloc[0])
     what = f"displacement D(y) - y from b towards a (1: the whole way), mean over {n} planes; {CORNERS_TEXT}"

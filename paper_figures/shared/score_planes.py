@@ -86,17 +86,16 @@ def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
 def planes_figure(data: Data, stage: str) -> Figure:
     """Score magnitude and displacement, a column per sigma; a row per step of the stage, then the optima beside it.
 
-    Above as means over planes, below on one plane.
+    Above as means over planes, below on one plane where its table is there.
     """
     run, shares = read_summary(data["run"]), data["shares"]
     names, half = row_names(data["planes"], run, read_phases(data["phases"])), data["planes"]["sigma"].nunique()
-    figure = Figure(figsize=(2.5 * half + 1.4, 2 * (1.4 * len(names) + 1.2) + 0.6))
-    blocks = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    n = shares["plane"].nunique()
-    for block, text, table, part in (
-        (blocks[0], f"A  mean over {n} planes", data["planes"], shares),
-        (blocks[1], f"B  one of the {n} planes", data["single"], shares[shares["plane"] == shares["plane"].min()]),
-    ):
+    n, one = shares["plane"].nunique(), shares[shares["plane"] == shares["plane"].min()]
+    parts = [(f"A  mean over {n} planes", data["planes"], shares)]
+    parts += [(f"B  one of the {n} planes", data["single"], one)] if "single" in data else []
+    figure = Figure(figsize=(2.5 * half + 1.4, len(parts) * (1.4 * len(names) + 1.2) + 0.6))
+    blocks = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+    for block, (text, table, part) in zip(blocks, parts, strict=True):
         axes = block.subplots(len(names), 2 * half, sharex=True, sharey=True, squeeze=False).tolist()
         left, right = ([row[:half] for row in axes], [row[half:] for row in axes])
         draw_planes(block, left, table, "score")
