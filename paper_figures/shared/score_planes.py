@@ -86,13 +86,12 @@ def corner_scores(table: pd.DataFrame) -> pd.DataFrame:
 def planes_figure(data: Data, stage: str) -> Figure:
     """Score magnitude and displacement, a column per sigma; a row per step of the stage, then the optima beside it.
 
-    Above as means over planes, below on one plane where its table is there.
+    Above as means over planes, below on one plane.
     """
     run, shares = read_summary(data["run"]), data["shares"]
     names, half = row_names(data["planes"], run, read_phases(data["phases"])), data["planes"]["sigma"].nunique()
     n, one = shares["plane"].nunique(), shares[shares["plane"] == shares["plane"].min()]
-    parts = [(f"A  mean over {n} planes", data["planes"], shares)]
-    parts += [(f"B  one of the {n} planes", data["single"], one)] if "single" in data else []
+    parts = [(f"A  mean over {n} planes", data["planes"], shares), (f"B  one of the {n} planes", data["single"], one)]
     figure = Figure(figsize=(2.5 * half + 1.4, len(parts) * (1.4 * len(names) + 1.2) + 0.6))
     blocks = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
     for block, (text, table, part) in zip(blocks, parts, strict=True):
