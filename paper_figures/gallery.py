@@ -61,10 +61,12 @@ def write_gallery(preset_name: str = "laptop", path: Path = README, numbers: Seq
         "holds the clocks against random grids, shuffled rules and online runs.",
         "The order of the clocks in C6 is judged at the simplest rule, for C5 lets the window vanish at complex ones; "
         "that was settled once the counts over all runs had been seen, and they stand in the note.",
-        "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at this run and two earlier ones. "
+        "How C7 and C8 are tested, and Figures 11 and 17, was settled while looking at an earlier training of this run "
+        "and two others. Trained again on another processor, the run supports C7, which it left undecided before, and "
+        "leaves Figure 18 undecided, which agreed before. "
         f"On runs of other seeds, judged by the same code once it was settled, {_other_seeds()} "
-        "(`results/other_seeds/report.md`; tau_mem by the former criterion there, and seed 0 an earlier training on "
-        "another processor).",
+        "(`results/other_seeds/report.md`; tau_mem by the former criterion there, and seed 0 the earlier "
+        "training).",
         "## The figures",
     ]
     parts += [_entry(number, scale.name) for number in numbers]

@@ -87,8 +87,8 @@ def write_report(folder: Path) -> None:
         "# The landscape claims on other seeds",
         f"`{COMMAND}`: the dissected DiT run of the laptop preset, with other seeds; "
         f"{facts['training_seconds']} s of training on one thread each; configs and versions in `provenance.json`.",
-        f"The tests were settled while looking at seed {FIGURES_SEED}, which the figures show; the other seeds are "
-        "judged by the same code, unchanged.",
+        f"The tests were settled while looking at seed {FIGURES_SEED}, of which the figures show a later training; the "
+        "other seeds are judged by the same code, unchanged.",
         markdown_table(["claim", "seed", "estimate (95%)", "verdict", "note"], rows),
         markdown_table(["", *(f"seed {seed}" for seed in words.columns)], table),
         "## In full",
