@@ -224,7 +224,7 @@ def test_one_seed_of_each_cell_is_enough_to_draw(number: int) -> None:
 def test_ending_shows_every_seed_and_the_exact_chance_lines() -> None:
     data = data_01()
     figure = drawn(1, data)
-    sample, group = figure.subfigs[1].axes
+    sample, group, copies = figure.subfigs[1].axes
     final = data["final"].sort_values("G")
     for ax, chance, cube in ((sample, "chance", "cube"), (group, "group_chance", "group_cube")):
         lines = {line.get_label(): line for line in ax.get_lines()}
@@ -235,6 +235,10 @@ def test_ending_shows_every_seed_and_the_exact_chance_lines() -> None:
             np.testing.assert_allclose(lines[label].get_ydata(), final.groupby("G")[column].first())
     seeds = [line for line in sample.get_lines() if line.get_marker() == "o" and line.get_linestyle() == "None"]
     assert sorted(np.concatenate([line.get_ydata() for line in seeds])) == sorted(final["rule_accuracy"])
+    assert copies.get_yscale() == "log"
+    seeds = [line for line in copies.get_lines() if line.get_marker() == "s" and line.get_linestyle() == "None"]
+    copied = final.loc[final["memorization"] > 0, "memorization"]
+    assert set(copied) <= set(np.concatenate([line.get_ydata() for line in seeds]))
 
 
 def test_structure_marks_the_one_odd_group() -> None:
