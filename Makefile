@@ -6,7 +6,7 @@ CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pyt
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
 .PHONY: run test test-fast test-all test-avx2 test-lowest test-newest test-browser test-slurm lint style types docs bench bench-training clean
-.PHONY: gpu gpu-wheels
+.PHONY: gpu gpu-wheels release
 
 run: .venv/run                ## the quick preset: both clocks of a GPT and a DiT
 	$(BIN)/twoclocks run
@@ -53,6 +53,19 @@ bench: .venv/peers            ## measured against peers, one process, one thread
 bench-training: .venv/peers   ## training steps against peers
 	$(BIN)/python tests/benchmarks/training_speed.py
 	$(BIN)/python tests/benchmarks/masked_speed.py
+
+# From what is committed, in a clean copy: setuptools would pack what an earlier build left behind. Nothing is uploaded.
+release: build/release/tools  ## sdist and wheel, in dist/: built, checked, and the wheel tried in an empty environment
+	rm -rf dist build/release/source && mkdir -p build/release/source
+	git archive HEAD | tar -x -C build/release/source
+	build/release/tools/bin/python -m build --outdir dist build/release/source
+	build/release/tools/bin/twine check --strict dist/*
+	build/release/tools/bin/check-wheel-contents dist/*.whl
+	build/release/tools/bin/python tests/wheel_alone.py dist/*.whl
+
+build/release/tools:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check build twine check-wheel-contents
 
 # On a fresh machine with a GPU, torch and no network: make gpu TIME=8m OUT=gpu-results SCALE=paper DEVICE=auto. The next
 # call goes on from the files in OUT alone; `twoclocks merge OUT` brings them into the results.

@@ -32,8 +32,8 @@ class FigureCommand(TrainingCommand):
     out: Path = Path("figures")
     """folder for the figures"""
     data: Path | None = None
-    """folder of the measured tables, drawn and with --recompute written. By default the committed ones in a clone; from
-    an installed package figures-data here, and the committed ones of what it lacks"""
+    """folder of the measured tables, drawn and with --recompute written. By default the committed ones in a clone, and
+    figures-data here without one. An installed package holds no tables; the source distribution does"""
     runs: Path | None = None
     """with --recompute: folder of the training runs, shared by all figures; by default runs/figures-PRESET"""
     device: str | None = None

@@ -55,7 +55,7 @@ def draw(
         runs: folder of the training runs, shared by the figures; by default the preset's own.
         progress: show a bar.
         data: folder of the tables, read and written. By default the committed ones in a clone; elsewhere
-            ``figures-data`` in the present folder, and the committed ones of what has not been computed there.
+            ``figures-data`` in the present folder.
         device: where to train with `recompute`; by default as the preset says.
         precision: of the training; by default as the preset says.
         per_device: runs that train at a time on each GPU; see `open_executor`.

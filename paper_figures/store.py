@@ -13,6 +13,7 @@ import pandas as pd
 from ..empirics import Run, RunConfig, load_run
 from ..empirics.runs.run import environment
 from ..empirics.sweeps.folders import run_name
+from ..empirics.versions import own_version
 
 Data = Mapping[str, pd.DataFrame]
 """Tables by name; what `compute` of a figure returns and `plot` draws."""
@@ -21,6 +22,11 @@ Data = Mapping[str, pd.DataFrame]
 RESULTS = Path(__file__).parent / "results"
 OWN = Path("figures-data")
 """Where data are computed from an installed package, which is nobody's place to write to: in the present folder."""
+FROM_SOURCE = (
+    "an installed package holds no measured tables: get them by `pip download --no-deps --no-binary twoclocks twoclocks`,"
+    " unpack the file, and name its folder by --data twoclocks-{version}/paper_figures/results"
+)
+"""How to get the tables where there is no clone; the source distribution holds them."""
 
 
 def results_folder(preset: str, number: int) -> Path:
@@ -41,7 +47,10 @@ def written_data(data: Path | None = None) -> Path:
 
 
 def drawn_folder(preset: str, stem: str, data: Path | None = None) -> Path:
-    """The folder whose data are drawn: in the data folder given; else in OWN where there are any, or committed."""
+    """The folder whose data are drawn: in the data folder given; else in OWN where there are any, or committed.
+
+    Committed ones are in a clone alone.
+    """
     if data is not None:
         return figure_folder(data, preset, stem)
     own = figure_folder(OWN, preset, stem)
@@ -118,7 +127,8 @@ def read_data(folder: Path) -> dict[str, pd.DataFrame]:
     """
     files = sorted(folder.glob("*.parquet"))
     if not files:
-        raise ValueError(f"no data in {folder}; make them with --recompute")
+        there = "" if RESULTS.exists() else f"; {FROM_SOURCE.format(version=own_version())}"
+        raise ValueError(f"no data in {folder}; make them with --recompute{there}")
     return {file.stem: pd.read_parquet(file) for file in files}
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from wheel_alone import walk
+
 ROOT = Path(__file__).parent.parent
 SOURCES = ("cli.py", "commands", "theory", "models", "empirics", "paper_figures")
-KINDS = (".py", ".pyi", ".html", ".css", ".js", ".parquet", ".json")
+KINDS = (".py", ".pyi", ".html", ".css", ".js")
 
 
 def tracked(*paths):
@@ -40,14 +43,14 @@ def site(wheel, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_module_and_the_data_of_the_figures(wheel):
+def test_the_wheel_holds_every_module_and_no_results(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = [path for path in tracked(*SOURCES) if path.endswith(KINDS)]
-    wanted = [path for path in wanted if "/results/" not in path or "/results/laptop/" in path]  # studies stay behind
-    assert not [path for path in wanted if f"twoclocks/{path}" not in held]
-    assert sum(path.endswith(".parquet") for path in wanted) >= 28
-    assert "twoclocks/py.typed" in held
-    assert not any(path.startswith(("tests/", "theory/", "models/", "twoclocks/tests")) for path in held)
+    wanted = {f"twoclocks/{path}" for path in tracked(*SOURCES) if path.endswith(KINDS) and "/results/" not in path}
+    package = {path for path in held if path.startswith("twoclocks/")}
+    assert wanted <= package
+    assert package - wanted == {f"twoclocks/{name}" for name in ("__init__.py", "__init__.pyi", "__main__.py", "py.typed")}
+    assert {path.partition("/")[0].partition("-")[0] for path in held} == {"twoclocks"}
+    assert wheel.stat().st_size < 2**20
 
 
 @pytest.mark.slow
@@ -69,5 +72,15 @@ def test_it_works_beside_packages_named_models_and_theory(site, tmp_path):
     assert Path(where) == site / "twoclocks"
     assert status == "finished"
     command = [sys.executable, "-m", "twoclocks", "figure", "5", "--out", "drawn"]
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "pip download --no-deps --no-binary twoclocks twoclocks" in refused.stderr
+    command += ["--data", ROOT / "paper_figures" / "results"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "drawn" / "fig05.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_newcomers_first_commands_work(site, tmp_path):
+    start = f"import sys; sys.path.insert(0, {str(site)!r}); from twoclocks.__main__ import main; main()"
+    walk([sys.executable, "-c", start], tmp_path)

@@ -62,7 +62,7 @@ def draw_study(name: str, out: Path, recompute: bool = False) -> Path:
     if recompute:
         _write_tables(folder, chosen.COMMAND, chosen.measure)
     elif not chosen.RESULTS.is_dir():
-        raise ValueError(f"the tables of {name} are not installed; measure them by --recompute, which takes hours")
+        raise ValueError(f"the tables of {name} are in a clone, not in the wheel; --recompute measures them, in hours")
     else:
         for file in chosen.RESULTS.iterdir():
             if file.suffix in (".csv", ".json"):
