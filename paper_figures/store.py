@@ -23,8 +23,9 @@ RESULTS = Path(__file__).parent / "results"
 OWN = Path("figures-data")
 """Where data are computed from an installed package, which is nobody's place to write to: in the present folder."""
 FROM_SOURCE = (
-    "an installed package holds no measured tables: get them by `pip download --no-deps --no-binary twoclocks twoclocks`,"
-    " unpack the file, and name its folder by --data twoclocks-{version}/paper_figures/results"
+    "an installed package holds no measured tables: get them by"
+    " `pip download --no-deps --no-binary twoclocks twoclocks`, unpack the file,"
+    " and name its folder by --data twoclocks-{version}/paper_figures/results"
 )
 """How to get the tables where there is no clone; the source distribution holds them."""
 

@@ -48,7 +48,8 @@ def test_the_wheel_holds_every_module_and_no_results(wheel):
     wanted = {f"twoclocks/{path}" for path in tracked(*SOURCES) if path.endswith(KINDS) and "/results/" not in path}
     package = {path for path in held if path.startswith("twoclocks/")}
     assert wanted <= package
-    assert package - wanted == {f"twoclocks/{name}" for name in ("__init__.py", "__init__.pyi", "__main__.py", "py.typed")}
+    root = ("__init__.py", "__init__.pyi", "__main__.py", "py.typed")
+    assert package - wanted == {f"twoclocks/{name}" for name in root}
     assert {path.partition("/")[0].partition("-")[0] for path in held} == {"twoclocks"}
     assert wheel.stat().st_size < 2**20
 

@@ -1,6 +1,6 @@
 """The wheel in an empty environment, outside the clone: what a newcomer does first. `make release` runs this.
 
-    python tests/wheel_alone.py dist/twoclocks-0.1.0-py3-none-any.whl
+python tests/wheel_alone.py dist/twoclocks-0.1.0-py3-none-any.whl
 """
 
 from __future__ import annotations
