@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -12,13 +13,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from shown_output import agree, check, printed
+from shown_output import snippets as python_snippets
 
 import twoclocks as tc
 from twoclocks.commands import COMMANDS
 from twoclocks.commands.parsing import option_names
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WRITTEN = [README, *PAGES]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(<!-- slow -->\n)?```(\w+)\n(.*?)^```$", re.M | re.S)
 
@@ -60,8 +65,11 @@ def workplace(tmp_path, monkeypatch, request):
 
 
 def run_page(page: Path, slow: bool) -> None:
-    code = "\n".join(text for text, is_slow in snippets(page, "python") if slow or not is_slow)
-    exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+    """Each snippet prints what the page shows after it."""
+    names: dict = {"__name__": "__main__"}
+    for snippet in python_snippets(page):
+        if slow or not snippet.slow:
+            check(snippet, printed(snippet.code, names, str(page)), name_of(page))
 
 
 @pytest.fixture
@@ -84,7 +92,42 @@ def test_slow_python_snippets_run(page, workplace, forget_registrations):
     run_page(page, slow=True)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "console")], ids=name_of)
+def test_output_that_differs_is_found():
+    table = "   sigma  score\n0    0.5   1.23\n"
+    assert agree(table, "  sigma    score\n0   0.50 1.2301\n")
+    for other in (
+        "   sigma  score\n0    0.5   1.26\n",
+        "   sigma  scores\n0    0.5   1.23\n",
+        "",
+        table + "1 1.0 2.0\n",
+    ):
+        assert not agree(table, other)
+
+
+def commands_with_output(page: Path) -> list[tuple[str, str]]:
+    """The commands in fences after ``<!-- run -->``, with what the page shows that they print."""
+    fences = re.findall(r"^<!-- run -->\n```console\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
+    parts = "".join(fences).replace("\\\n", "")
+    return [(command, shown) for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", parts, flags=re.M)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in WRITTEN if commands_with_output(page)], ids=name_of)
+def test_commands_print_what_the_page_shows(page, workplace):
+    if page != README:
+        run_page(page, slow=False)  # writes the files that they read
+    for command, shown in commands_with_output(page):
+        program, *arguments = shlex.split(command, comments=True)
+        assert program == "twoclocks"
+        done = subprocess.run(
+            [sys.executable, "-m", "twoclocks", *arguments],
+            capture_output=True, text=True, env={**os.environ, "COLUMNS": "88"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert agree(shown, done.stdout), f"{command} printed\n{done.stdout}"
+
+
+@pytest.mark.parametrize("page", [page for page in WRITTEN if snippets(page, "console")], ids=name_of)
 def test_console_snippets_name_commands_and_options_that_exist(page):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     text = "\n".join(code.replace("\\\n", "") for code, _ in snippets(page, "console"))
@@ -103,10 +146,11 @@ def test_console_snippets_name_commands_and_options_that_exist(page):
             )
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if FENCE.search(page.read_text())], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in WRITTEN if FENCE.search(page.read_text())], ids=name_of)
 def test_snippets_fit_beside_the_menu(page):
     for _, kind, code in FENCE.findall(page.read_text()):
-        assert max(map(len, code.splitlines())) <= 88, f"a {kind} snippet is cut at 88 columns on the site"
+        widest = 132 if kind == "text" else 88  # output is as it is
+        assert max(map(len, code.splitlines())) <= widest, f"a {kind} snippet is cut at {widest} columns on the site"
 
 
 SPACES = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
+from shown_output import check, printed, snippets
 
 import twoclocks as tc
 from twoclocks.paper_figures.claims_table import committed_tables, evaluate
@@ -13,39 +14,29 @@ from twoclocks.paper_figures.shared.clock_statistics import turn
 from twoclocks.paper_figures.store import RESULTS, read_data, results_folder
 
 README = Path(__file__).parents[1] / "README.md"
-SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+SNIPPETS = snippets(README)
 USES = ("compare_denoisers", "chance_memorization", "fit_scaling")
-
-
-def run_snippet(code, tmp_path, monkeypatch):
-    (tmp_path / "paper_figures").symlink_to(README.parent / "paper_figures")
-    monkeypatch.chdir(tmp_path)
-    names: dict = {"__name__": "snippet"}
-    exec(compile(code.replace("steps=1000", "steps=30"), str(README), "exec"), names)
-    return names
 
 
 @pytest.mark.parametrize("use", USES)
 def test_each_use_takes_under_ten_lines(use):
-    (code,) = [code for code in SNIPPETS if use in code]
+    (code,) = [snippet.code for snippet in SNIPPETS if use in snippet.code]
     assert len([line for line in code.splitlines() if line.strip()]) < 10
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_snippets_run(number, tmp_path, monkeypatch):
-    names = run_snippet(SNIPPETS[number], tmp_path, monkeypatch)
-    if "run" in names:
-        assert names["run"].status == "finished"
-    if "chance" in names:
-        assert f"{names['chance']:.6f}" in SNIPPETS[number]
-    if "fit" in names:
-        shown = f"{names['fit'].exponent:.2f} ({names['fit'].ci[0]:.2f}, {names['fit'].ci[1]:.2f})"
-        assert shown in SNIPPETS[number]
+def test_each_snippet_prints_what_is_shown(number, tmp_path, monkeypatch):
+    (tmp_path / "paper_figures").symlink_to(README.parent / "paper_figures")
+    monkeypatch.chdir(tmp_path)
+    snippet = SNIPPETS[number]
+    check(snippet, printed(snippet.code.replace("steps=1000", "steps=30"), {"__name__": "snippet"}, "README"), "README")
+    assert snippet.shown
+    assert snippet.varies == ("steps=1000" in snippet.code)
 
 
 def test_there_is_a_snippet_for_each_use():
     assert len(SNIPPETS) >= 5
-    assert all(any(use in code for code in SNIPPETS) for use in USES)
+    assert all(any(use in snippet.code for snippet in SNIPPETS) for use in USES)
 
 
 def test_the_claims_are_those_of_the_committed_runs():

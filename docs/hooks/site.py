@@ -98,9 +98,9 @@ def _fill(kind: str, name: str | None) -> str:
         return derivation_text(tc.theory.derive(str(name)))
     if kind == "criteria":
         return criteria_table()
-    if kind == "slow":  # a mark for the tests
+    if kind in ("slow", "varies", "run"):  # marks for the tests
         return ""
-    raise ValueError(f"no page can ask for {kind!r}; known: commands, derivation, criteria, slow")
+    raise ValueError(f"no page can ask for {kind!r}; known: commands, derivation, criteria, slow, varies, run")
 
 
 def existing(path: Path) -> Path:
