@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -57,8 +58,9 @@ def _median(cell: pd.DataFrame, clock: str) -> Onset:
 
 def in_words(row: pd.Series) -> str:
     """One row of the answer as a sentence."""
-    seed = f", seed {row['seed']}" if "seed" in row else ""
-    who = f"{row['model']} on {row['rule']}, N = {row['n_train']:,}{seed}"
+    settings = [name for name in row.index[len(_CELL) : row.index.get_loc("runs")] if name != "seed"]
+    more = "".join(f", {name} {row[name]}" for name in ("seed", *settings) if name in row)
+    who = f"{row['model']} on {row['rule']}, N = {row['n_train']:,}{more}"
     rule, mem = row["tau_rule"], row["tau_mem"]
     learned = f"learned the rule {_when(rule)}" if not rule.censored else f"had not learned the rule by {_end(rule)}"
     copied = f"began to copy {_when(mem)}" if not mem.censored else f"had not begun to copy by {_end(mem)}"
@@ -92,12 +94,30 @@ def span(table: pd.DataFrame) -> tuple[float, float]:
     return low / 1.2, high * 1.2
 
 
-def header(table: pd.DataFrame) -> list[str]:
-    """Names of the columns that tell rows apart, as shown."""
+def telling(table: pd.DataFrame) -> list[str]:
+    """The columns that tell rows apart, without those that say the same in each: a phone has room for few."""
+    names = table.columns[: table.columns.get_loc("runs")]
+    return [str(name) for name in names if table[name].nunique() > 1]
+
+
+def header(names: Sequence[str]) -> list[str]:
+    """Names of columns, as shown."""
     shown = {"n_train": "N", FOLDER: "Folder"}
-    return [shown.get(name, str(name).capitalize()) for name in table.columns[: table.columns.get_loc("runs")]]
+    return [shown.get(name, name.capitalize()) for name in names]
 
 
-def cells_of(row: pd.Series, n_names: int) -> list[str]:
-    """What tells a row apart, escaped."""
-    return [f"{value:,}" if isinstance(value, int | np.integer) else escape(str(value)) for value in row.iloc[:n_names]]
+def cells_of(row: pd.Series, names: Sequence[str]) -> list[str]:
+    """Columns of a row, escaped."""
+    values = [row[name] for name in names]
+    return [f"{value:,}" if isinstance(value, int | np.integer) else escape(str(value)) for value in values]
+
+
+def shared(table: pd.DataFrame) -> str:
+    """What all rows have in common, in words."""
+    names = table.columns[: table.columns.get_loc("runs")].difference(telling(table), sort=False)
+    values = cells_of(table.iloc[0], names)
+    plain = ("model", "rule")
+    return ", ".join(
+        value if name in plain else f"{title if title == 'N' else title.lower()} {value}"
+        for name, title, value in zip(names, header(names), values, strict=True)
+    )

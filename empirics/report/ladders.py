@@ -16,6 +16,7 @@ from ..families import family
 from ..references import LADDER, SLOW, reference_title
 from ..runs.folder import RunsFolder
 from ..runs.reading import UNFINISHED, config_kinds
+from .findings import FOLDER
 
 MOST = 12
 """Runs whose ladder a report shows; each takes up to a few seconds."""
@@ -29,7 +30,7 @@ Table = Callable[..., str]
 def ladders(found: RunsFolder, table: Table) -> str:
     """A section of the page, HTML, or nothing where no run has a ladder.
 
-    Shown is the first seed of each model, rule and N, while there are at most `MOST` of them.
+    Shown is the first seed of each model, rule, N and folder, while there are at most `MOST` of them.
 
     Args:
         found: the runs.
@@ -39,7 +40,8 @@ def ladders(found: RunsFolder, table: Table) -> str:
     starts = found.runs["evaluations"].to_numpy().cumsum() - found.runs["evaluations"].to_numpy()
     measured = (found.runs["status"] != UNFINISHED) & (found.runs["evaluations"] > 0)
     ended = found.runs[measured].assign(start=starts[measured])
-    for (model, rule, n), cell in ended.groupby(["model", "rule", "n_train"], sort=True):
+    folder = [FOLDER] if FOLDER in ended else []
+    for (model, rule, n, *place), cell in ended.groupby(["model", "rule", "n_train", *folder], sort=True):
         if len(rows) == MOST:
             break
         run = cell.sort_values("seed").iloc[0]
@@ -48,17 +50,24 @@ def ladders(found: RunsFolder, table: Table) -> str:
         mine = slice(int(run["start"]), int(run["start"] + run["evaluations"]))
         steps = passed(found.evaluations["step"][mine], found.evaluations["loss"][mine], losses)
         cells = [_rung(losses[name], steps[name]) if name in losses else "" for name in LADDER]
-        rows.append([escape(str(model)), escape(str(rule)), f"{n:,}", str(run["seed"]), *cells])
+        rows.append([escape(str(model)), escape(str(rule)), f"{n:,}", *map(escape, place), str(run["seed"]), *cells])
     if not rows:
         return ""
-    header = ["Model", "Rule", "N", "Seed", *(escape(reference_title(name)) for name in LADDER)]
+    header = [
+        "Model",
+        "Rule",
+        "N",
+        *(["Folder"] if folder else []),
+        "Seed",
+        *(escape(reference_title(name)) for name in LADDER),
+    ]
     note = (
         '<p class="note">The ladder: the training loss of a model that knew every grid alike, then the frequency of '
         "each cell's symbols, then the rule with the training set's pair statistics, the rule alone, and the training "
         "set; in brackets the first evaluation whose training loss is at most that. On the training set, pairs cost "
         "less than the rule alone: they know it too, and something of the samples.</p>"
     )
-    shown = table(header, rows, range(2, len(header)), (0, 1, 2))
+    shown = table(header, rows, (2, *range(3 + len(folder), len(header))), (0, 1, 2))
     return (
         '<section id="ladder" aria-labelledby="ladder-title"><h2 id="ladder-title">What was learned when</h2>'
         f"{note}{shown}</section>"

@@ -23,7 +23,7 @@ from ..runs.folder import RunsFolder
 from ..runs.reading import UNFINISHED
 from ..statistics.claims import STATEMENTS, ClaimVerdict
 from ..style import COLOURS
-from .answer import MOST_RUNS, answer, cells_of, header, in_words, span, strip
+from .answer import MOST_RUNS, answer, cells_of, header, in_words, shared, span, strip, telling
 from .data import differing_fields, embed, natural, payload, setting_text, shared_settings
 from .findings import NOT_TESTED, Findings, Scaling, tally, x_values
 from .ladders import ladders
@@ -60,7 +60,7 @@ def page(found: RunsFolder, findings: Sequence[Findings], notes: Sequence[str]) 
         "ladder": ladders(found, _table),
         "problems": _problems(found),
         "settings": _settings(runs),
-        "footer": f"Made by twoclocks {escape(version('twoclocks'))}. Beside this page: clocks.csv, one row a "
+        "footer": f"Made by twoclocks {escape(version('twoclocks'))}. Beside this page: clocks.csv, one row per "
         "run, which <code>twoclocks fit</code> reads, and scaling.md.",
         "data": embed(payload(found, findings)),
     }
@@ -111,7 +111,8 @@ def _lead(found: RunsFolder, findings: Sequence[Findings]) -> str:
     if found.damaged:
         parts.append(f"{len(found.damaged):,} damaged")
     claims = [claim for finding in findings for claim in finding.claims]
-    verdicts = f" Claims: {tally(claims)}." if claims else ""
+    decided = any(claim.verdict != "undecided" for claim in claims)
+    verdicts = f" Claims: {tally(claims)}." if decided else ""
     return f"{', '.join(parts)}; {int(found.runs['evaluations'].sum()):,} evaluations.{verdicts}"
 
 
@@ -144,19 +145,20 @@ def _answer(found: RunsFolder) -> str:
     each = "seed" in table
     words = "".join(f'<p class="statement">{escape(in_words(row))}</p>' for _, row in table.iterrows())
     first, last = span(table)
-    names = header(table)
+    names, counted = telling(table), table["runs"].nunique() > 1
     rows = [
         [
-            *cells_of(row, len(names)),
-            *([] if each else [f"{row['runs']:,}"]),
+            *cells_of(row, names),
+            *([f"{row['runs']:,}"] if counted else []),
             *(_interval(row[clock].lower, row[clock].upper) for clock in CLOCKS),
             escape(str(row["window"]).replace("x", "\u00d7")),
             strip(row["tau_rule"], row["tau_mem"], first, last),
         ]
         for _, row in table.iterrows()
     ]
-    titles = [*names, *([] if each else ["Runs"]), *(f"{_text(clock)}, steps" for clock in CLOCKS), "Window"]
-    titles.append(f"Clocks, {first:,.0f} to {last:,.0f} steps, log")
+    titles = [*header(names), *(["Runs"] if counted else [])]
+    titles += [*(f'{_text(clock)}<span class="unit">steps</span>' for clock in CLOCKS), "Window"]
+    titles.append(f'Clocks<span class="unit">{first:,.0f} to {last:,.0f} steps, log</span>')
     numbers = range(len(names), len(titles) - 1)
     shown = _table([*map(str, titles)], rows, numbers)
     about = (
@@ -164,6 +166,10 @@ def _answer(found: RunsFolder) -> str:
         if each
         else f"More than {MOST_RUNS} runs: the median of each cell of equal model, rule, N and setting"
     )
+    if not each and not counted:
+        about += f", of {table['runs'].iloc[0]:,} runs each"
+    if common := shared(table):
+        about += f"; all: {common}"
     left_out = table.attrs["left_out"]
     more = f" The first {len(table)} of {len(table) + left_out} cells; all of them are below." if left_out else ""
     legend = (
@@ -192,7 +198,7 @@ def _claim(claim: ClaimVerdict) -> str:
     if claim.p_value is not None:
         at_most = claim.p_value <= claim.p_floor
         numbers.append(_p_text(claim.p_value).replace("=", "&le;") if at_most else _p_text(claim.p_value))
-    numbers.append(f"{claim.n_runs:,} runs")
+    numbers.append(f"{claim.n_runs:,} {'run' if claim.n_runs == 1 else 'runs'}")
     body = f'<p class="statement">{_statement(claim.statement)}</p><p class="numbers">{"; ".join(numbers)}</p>'
     body += "".join(f'<p class="note">{_text(text)}</p>' for text in (claim.note, claim.test) if text)
     return _claim_row(claim.claim, claim.verdict, body)

@@ -16,6 +16,7 @@
   const offsets = [0];
   for (const grid of data.curves.grid) offsets.push(offsets.at(-1) + data.curves.grids[grid].length);
 
+  const wideEnough = matchMedia("(min-width: 62.01rem)"); // beside the table there is room for the run
   const coded = (column, i) => column.values[column.codes[i]];
   const text = (name, i) => coded(data.texts[name], i);
   const number = (name, i) => data.numbers[name][i];
@@ -135,7 +136,7 @@
       });
     }
     state.page = page;
-    document.getElementById("count").textContent = state.rows.length === N ? `${count(N)} runs` : `${count(state.rows.length)} of ${count(N)} runs`;
+    document.getElementById("count").textContent = (state.rows.length === N ? "" : `${count(state.rows.length)} of `) + (N === 1 ? "1 run" : `${count(N)} runs`);
     draw();
   }
 
@@ -181,6 +182,7 @@
       detail.replaceChildren(...panel(i));
     }
     mark();
+    if (keep && !wideEnough.matches) detail.querySelector(".close").focus(); // a sheet over the page: the keys go on in it
   }
 
   function panel(i) {
@@ -205,7 +207,7 @@
       [tau("tau_rule"), interval(rule) + " steps"], [tau("tau_mem"), interval(mem) + " steps"], ["window", windowOf(i).text],
       ["chance memorization", small(number("chance", i))], ["valid grids", text("support_size", i).replace(/\B(?=(\d{3})+$)/g, ",") || "–"],
       ["status", text("status", i) + (number("steps_done", i) === null ? "" : ` after ${count(number("steps_done", i))} steps`)],
-      ["evaluations", count(number("evaluations", i))], ["training time", duration(number("seconds", i))], ["folder", data.runs[i]],
+      ["evaluations", count(number("evaluations", i))], ["training time", duration(number("seconds", i))], ["run", data.runs[i]],
       ...varied.map((name) => [name, setting(name, i)]),
     ]));
     const others = data.onsets.filter(([name]) => !data.clocks.includes(name) && onset(name, i));
@@ -236,7 +238,6 @@
   }
 
   let rest = [-9, -9];
-  const wideEnough = matchMedia("(min-width: 62.01rem)");
   document.querySelectorAll("figure[data-figure]").forEach((place) => {
     const pointed = html("p", { className: "pointed", "aria-live": "polite" });
     const said = (i) => `${nameOf(i)}: τ rule ${interval(onset("tau_rule", i))}, τ mem ${interval(onset("tau_mem", i))} steps`;
@@ -253,7 +254,9 @@
   form.addEventListener("input", () => update());
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => update()));
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") detail.classList.remove("opened"); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && detail.classList.contains("opened") && !wideEnough.matches) detail.querySelector(".close").click();
+  });
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("main > section details:not([open])")].filter((one) => !detail.contains(one));

@@ -145,6 +145,27 @@ def test_keyboard_alone_reaches_a_run(opened):
     assert "No evaluation yet" in opened.inner_text("#detail")
 
 
+@pytest.mark.parametrize("opened", [("phone", "light")], indirect=True)
+def test_on_a_phone_the_keys_go_into_the_sheet_and_back(opened):
+    rows(opened).nth(2).locator("button").focus()
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.activeElement.className") == "close"
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("ArrowRight")
+    assert "rule accuracy" in opened.locator("#detail .readout").inner_text()
+    opened.keyboard.press("Escape")
+    assert not opened.locator("#detail").is_visible()
+    assert opened.evaluate("document.activeElement.closest('tr').dataset.run") == rows(opened).nth(2).get_attribute(
+        "data-run"
+    )
+
+
+@pytest.mark.parametrize("opened", [("phone", "light")], indirect=True)
+def test_on_a_phone_the_answer_shows_the_clocks_without_scrolling(opened):
+    head = opened.locator("#answer th", has_text="mem").bounding_box()
+    assert head["x"] + head["width"] <= 390
+
+
 def test_clicking_a_point_of_a_scaling_figure_shows_its_run(opened):
     figure = opened.locator("figure[data-figure]").first
     chart = figure.locator("svg[role=img]")

@@ -421,6 +421,17 @@ def test_many_runs_are_answered_by_the_median_of_each_cell(sweep):
     assert row["tau_rule"].upper == np.median(cell["tau_rule_upper"])
 
 
+def test_two_single_runs_are_told_apart_and_their_common_settings_are_said_once(tmp_path):
+    for name, rate in (("before", 2e-3), ("after", 4e-3)):
+        run = replace(GPT, lr=rate)
+        write_run(tmp_path / name / "gpt", run, rows=curves(run, 100.0, 600.0))
+    _, page = read(tc.write_report([tmp_path / "before", tmp_path / "after"], tmp_path / "out"))
+    for name in ("before", "after"):
+        assert f"N = {GPT.n_train}, seed {GPT.seed}, folder {name}: learned the rule" in page.text
+    assert f"all: {GPT.model}, {GPT.rule}, N {GPT.n_train}, seed {GPT.seed}" in page.text
+    assert "Claims: " not in page.text.partition("When the rule")[0]  # nothing is decided
+
+
 def test_two_folders_stand_side_by_side_and_are_never_pooled(tmp_path, capsys):
     for name, late in (("a", 600.0), ("b", 900.0)):
         for seed in range(3):
