@@ -1,4 +1,4 @@
-"""Every Python snippet of the README runs as shown, by itself, and its numbers are those of the committed results."""
+"""Every snippet of the README prints what it shows, by itself; its numbers and the claims' are the committed ones."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,7 @@ from twoclocks.paper_figures.shared.clock_statistics import turn
 from twoclocks.paper_figures.store import RESULTS, read_data, results_folder
 
 README = Path(__file__).parents[1] / "README.md"
+CLAIMS = README.parent / "docs" / "claims.md"
 SNIPPETS = snippets(README)
 USES = ("compare_denoisers", "chance_memorization", "fit_scaling")
 
@@ -40,7 +41,7 @@ def test_there_is_a_snippet_for_each_use():
 
 
 def test_the_claims_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", README.read_text(), flags=re.M))
+    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", CLAIMS.read_text(), flags=re.M))
     committed = evaluate(committed_tables("laptop"))
     for verdict in committed:
         name, _, kind = verdict.claim.partition(" ")
@@ -58,7 +59,7 @@ def test_the_claims_are_those_of_the_committed_runs():
 
 
 def test_the_claims_on_6x6_grids_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", README.read_text(), flags=re.M))
+    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", CLAIMS.read_text(), flags=re.M))
     verdicts = {v.claim: v for v in tc.evaluate_claims(tc.read_runs_csv(RESULTS / "gpt_claims" / "runs.csv"))}
     for name in ("C1", "C3", "C4", "C5"):
         cell, verdict = rows[name].split("|")[0].strip(), verdicts[name]
@@ -67,11 +68,11 @@ def test_the_claims_on_6x6_grids_are_those_of_the_committed_runs():
         assert cell.startswith(f"{verdict.estimate:{digits}} ({low} to {high})")
         assert cell.endswith(f", {verdict.verdict}")
     slopes = re.findall(r"(-?\d\.\d\d) \+- ", verdicts["C5"].note)
-    assert "slopes {} and {}), not at 4 and 6 ({} and {})".format(*slopes) in " ".join(README.read_text().split())
+    assert "slopes {} and {}), not at 4 and 6 ({} and {})".format(*slopes) in " ".join(CLAIMS.read_text().split())
 
 
 def test_the_numbers_of_the_experiments_are_those_of_their_reports():
-    section = README.read_text().partition("experiments ask why")[2].partition("Withdrawn, for")[0]
+    section = CLAIMS.read_text().partition("experiments ask why")[2].partition("Withdrawn, for")[0]
     bullets = [" ".join(bullet.split()) for bullet in section.split("\n- ")[1:]]
     checked = 0
     for bullet in bullets:
@@ -93,7 +94,7 @@ def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_
 
 
 def test_the_claims_by_criterion_are_those_of_the_judged_curves():
-    text = README.read_text().partition("does the verdict depend on the criterion?")[2].partition("Withdrawn:")[0]
+    text = CLAIMS.read_text().partition("does the verdict depend on the criterion?")[2].partition("Withdrawn:")[0]
     rows = dict(re.findall(r"^\| (C\d) \|(.*)\|$", text, flags=re.M))
     claims = pd.read_csv(RESULTS / "rejudged" / "claims.csv", keep_default_na=False)
     assert set(rows) == {f"C{k}" for k in range(1, 7)}
@@ -105,11 +106,23 @@ def test_the_claims_by_criterion_are_those_of_the_judged_curves():
         former = f"in {kind}: {verdicts['tau_mem_chance']} by the former"
         assert (former in depends) == (verdicts["tau_mem_chance"] != verdicts["tau_mem"])
     runs = [part["n_runs"].iloc[0] for _, part in claims[claims["claim"].isin(["C1 GPT", "C1 DiT"])].groupby("claim")]
-    assert f"GPT, {runs[1]} runs | DiT, {runs[0]} runs" in README.read_text()
+    assert f"GPT, {runs[1]} runs | DiT, {runs[0]} runs" in CLAIMS.read_text()
+
+
+def test_the_readme_says_todays_verdicts():
+    claims = pd.read_csv(RESULTS / "rejudged" / "claims.csv", keep_default_na=False)
+    today = claims[claims["criterion"] == "tau_mem"].set_index("claim")
+    decided = today[today["verdict"] != "undecided"]["verdict"].to_dict()
+    assert decided == {"C1 GPT": "supported", "C4 DiT": "not supported"}
+    text = README.read_text()
+    assert "supported in GPT, undecided in DiT." in text
+    assert "undecided in GPT, not supported in DiT, where it grows faster." in text
+    assert "C2, C3, C5 and C6 are undecided" in text
+    assert f"On {sum(today.loc[[f'C1 {kind}' for kind in ('GPT', 'DiT')], 'n_runs'])} runs with 4x6 grids" in text
 
 
 def test_the_withdrawn_statements_quote_the_data():
-    words = " ".join(README.read_text().partition("for they do not hold up:")[2].partition("## How to cite")[0].split())
+    words = " ".join(CLAIMS.read_text().partition("for they do not hold up:")[2].split())
     gain, batches = (
         (RESULTS / name / "report.md").read_text() for name in ("gain_of_copying", "memorization_exponent")
     )
