@@ -39,7 +39,7 @@ class FigureCommand(TrainingCommand):
     device: str | None = None
     """with --recompute: where to train, such as auto, cpu or cuda; by default as the preset says"""
     per_device: int | None = None
-    """with --recompute: runs at a time on each GPU, by default 4; without a GPU, one process a core as usual"""
+    """with --recompute: runs at a time on each GPU, by default 4; without a GPU, one process per core, as usual"""
     precision: Precision | None = None
     """with --recompute: of the matrix products in training; by default as the preset says"""
 

@@ -62,8 +62,8 @@ class CompareCommand(_OneRun):
     """folder for comparison.csv and, of a run, comparison.png and the ladder; by default RUN/comparison, or comparison
     with --data"""
     n_samples: int = 128
-    """samples a split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
-    Sudoku takes seconds a sample: choose few"""
+    """samples per split: training, held-out and (DiT) random ones. The exact optimum of a DiT on 6x6 Latin squares or
+    Sudoku takes seconds per sample: choose few"""
     sigmas: tuple[float, ...] = ()
     """DiT: noise standard deviations, in data units, or of a run on data in the data's standard deviations; by default
     11 from 0.2 to 6.4 times the root mean square of the codes; with --data, 9 from 0.05 to 12.8 standard deviations of

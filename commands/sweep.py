@@ -29,7 +29,7 @@ class SweepCommand(TrainingCommand):
     executor: Literal["local", "dask", "slurm"] = "local"
     """where to train: processes on this machine, a dask.distributed scheduler, or Slurm jobs"""
     workers: int | None = None
-    """runs at a time: local, by default one a core; Slurm, jobs queued at a time, by default 64"""
+    """runs at a time: local, by default one per core; Slurm, jobs queued at a time, by default 64"""
     scheduler: str | None = None
     """address of the dask scheduler, such as tcp://10.0.0.1:8786"""
     per_device: int | None = None

@@ -71,7 +71,7 @@ class RunConfig:
     """MDM only: how to generate; one cell at a time in random order; in `sampler_steps` steps, each of the cells that
     fall due; or one cell at a time, the one that the network is surest of"""
     n_eval: int = 1024
-    """generations an evaluation"""
+    """generations per evaluation"""
     eval_first: int = 10
     """step of the first evaluation"""
     eval_ratio: float = 1.2

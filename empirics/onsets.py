@@ -89,7 +89,7 @@ def find_onsets(
             come from different models, and their weighted sum is not binomial. So tau_mem_chance asks the smoothed
             curve for its margin, and each evaluation's own counts for the exact test.
         null: the null of copying, see `null_of_copying`, against which tau_mem is judged; by default chance.
-        n_generated: generations an evaluation, a number or one each, of which tau_rule wants 20 that are no copies; by
+        n_generated: generations per evaluation, a number or one each, of which tau_rule wants 20 that are no copies; by
             default enough.
 
     Returns:

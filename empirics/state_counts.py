@@ -19,7 +19,7 @@ def state_counts(metrics: pd.DataFrame, n_generated: int) -> pd.DataFrame:
 
     Args:
         metrics: one row per evaluation: step, rule_accuracy, memorization, novel_valid, ambiguous.
-        n_generated: generations an evaluation, RunConfig.n_eval.
+        n_generated: generations per evaluation, RunConfig.n_eval.
 
     Returns:
         One row per evaluation: step, and an int64 column for each of `STATES`, which add up to n_generated.

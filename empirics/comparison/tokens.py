@@ -38,7 +38,7 @@ def compare_next_token(
         batch_size: samples a call of the model; bounds the memory.
 
     Returns:
-        For each split a row of all positions together, then one a position:
+        For each split a row of all positions together, then one per position:
         split: its name; ``"x"`` when x is a tensor.
         position: t, 0..D-1; missing (pandas.NA) in the row of all positions.
         cross_entropy, cross_entropy_se: mean of -log q(symbol that follows), in nats per token, and its standard error

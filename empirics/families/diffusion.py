@@ -109,7 +109,7 @@ def floors(config: RunConfig, rule: Rule, train: Tensor, encoding: Encoding) -> 
 
 
 def passes(config: RunConfig) -> float:
-    """Calls of the network in one generation: Heun's method takes two a step but for the last."""
+    """Calls of the network in one generation: Heun's method takes two per step but for the last."""
     return config.sampler_steps if config.sampler == "euler" else 2 * config.sampler_steps - 1
 
 

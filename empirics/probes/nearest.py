@@ -89,7 +89,7 @@ def hamming_over_training(run: Run) -> pd.DataFrame:
     """The mean distance of a run's generations to the nearest training sample, at each evaluation (Fig. 12).
 
     Returns:
-        Three rows an evaluation:
+        Three rows per evaluation:
         step: training step.
         of: ``"all"`` generations; the ``"valid"`` ones, unambiguous too; the ``"novel"`` ones, valid and not memorized.
         n: how many.

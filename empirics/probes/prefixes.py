@@ -208,7 +208,7 @@ def positions_figure(table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSu
 def draw_position_losses(
     axes: Sequence[Axes], table: pd.DataFrame, floors: pd.DataFrame, run: Run | RunSummary
 ) -> None:
-    """Loss by cell in each phase that the table holds, with the exact floors; one of the axes a split.
+    """Loss by cell in each phase that the table holds, with the exact floors; one of the axes per split.
 
     Args: as `positions_figure`.
     """

@@ -49,8 +49,8 @@ def open_executor(
 
     Args:
         kind: ``"local"`` processes; ``"dask"``, a running scheduler of dask.distributed; ``"slurm"`` jobs by submitit.
-        workers: processes at a time, by default one a core; for Slurm the jobs queued at a time, by default 64. A dask
-            scheduler has workers of its own.
+        workers: processes at a time, by default one per core; for Slurm the jobs queued at a time, by default 64. A
+            dask scheduler has workers of its own.
         scheduler: address of the dask scheduler, such as tcp://10.0.0.1:8786.
         out: folder of the sweep; Slurm jobs keep their files in its .slurm.
         threads: CPU threads of each run.

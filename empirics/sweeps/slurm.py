@@ -1,4 +1,4 @@
-"""Slurm jobs, one a run, submitted by submitit and seen through as an executor of `concurrent.futures`."""
+"""Slurm jobs, one per run, submitted by submitit and seen through as an executor of `concurrent.futures`."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def sweep(
             ``if __name__ == "__main__":``.
         retries: how often a run is tried again after it has failed.
         progress: show a bar with the time left, weighted by cost, and a line for each event.
-        workers: processes at a time without an executor; by default one a core.
+        workers: processes at a time without an executor; by default one per core.
         tensorboard: see `train`.
         in_order: take the runs in the order given, as within a `time_limit`.
 
