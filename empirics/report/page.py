@@ -78,7 +78,8 @@ def _hash(content: str) -> str:
 
 def _text(value: object) -> str:
     """Escaped, with the clocks as symbols."""
-    return re.sub(r"\btau_(rule|mem|best)(?![\w=])", r"&tau;<sub>\1</sub>", escape(str(value)))
+    symbols = re.sub(r"\btau_(rule|mem|best)(?![\w=])", r"&tau;<sub>\1</sub>", escape(str(value)))
+    return symbols.replace(" +- ", " &plusmn; ")
 
 
 def _statement(words: str) -> str:
