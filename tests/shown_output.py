@@ -73,6 +73,18 @@ def agree(shown: str, got: str) -> bool:
     return all(a == b or isclose(_value(a), _value(b), rel_tol=1e-2, abs_tol=1e-9) for a, b in pairs)
 
 
+def agree_in_part(shown: str, got: str) -> bool:
+    """As `agree`, where a line ``...`` stands for lines that are not shown."""
+    lines, at = got.splitlines(), 0
+    for part in re.split(r"^\.\.\.\n", shown, flags=re.M):
+        n = len(part.splitlines())
+        starts = [k for k in range(at, len(lines) - n + 1) if agree(part, "\n".join(lines[k : k + n]))]
+        if not starts:
+            return False
+        at = starts[0] + n
+    return True
+
+
 def _value(number: str) -> float:
     return float(number.replace(",", ""))
 
