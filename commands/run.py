@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -174,7 +175,8 @@ def show_clocks(runs: list[Run], out: Path) -> None:
     print(clocks_table(runs).to_string(index=False))
     figure = out / "clocks.png"
     plot_clocks(runs, figure)
-    print(f"\nfigure: {figure}\nruns:   {', '.join(str(run.path) for run in runs)}")
+    folders = [out / os.path.relpath(run.path, out) for run in runs]  # named as the folder was
+    print(f"\nfigure: {figure}\nruns:   {', '.join(map(str, folders))}")
 
 
 def _changed(config: RunConfig, asked: dict[str, Any]) -> RunConfig:

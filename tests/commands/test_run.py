@@ -1,12 +1,13 @@
 """`twoclocks run`: which runs the options ask for."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import twoclocks as tc
 from twoclocks.cli import main
-from twoclocks.commands.run import DIT_ONLY, RunCommand
+from twoclocks.commands.run import DIT_ONLY, RunCommand, show_clocks
 from twoclocks.empirics.config import QUICK, QUICK_THREE
 
 
@@ -142,3 +143,14 @@ def test_a_run_that_diverged_says_so(tmp_path, capsys):
         main(["run", *options, "--out", str(tmp_path / "run")])
     assert ended.value.code == 1
     assert f"diverged: {tmp_path / 'run'}: " in capsys.readouterr().err
+
+
+def test_the_folders_of_runs_are_named_as_the_folder_was(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("twoclocks.empirics.clocks_figure.plot_clocks", lambda runs, path: None)
+    tiny = tc.RunConfig(rule="parity:2x2,G=2", model="gpt-nano", n_train=2, steps=2, batch_size=2, n_eval=64)
+    run = tc.train(tiny, tmp_path / "out" / "gpt", progress=False)
+    show_clocks([run], Path("out"))
+    assert capsys.readouterr().out.splitlines()[-1] == "runs:   out/gpt"
+    show_clocks([run], Path("out/gpt"))
+    assert capsys.readouterr().out.splitlines()[-1] == "runs:   out/gpt"
