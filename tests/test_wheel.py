@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,12 @@ KINDS = (".py", ".pyi", ".html", ".css", ".js")
 def tracked(*paths):
     listed = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, check=True, capture_output=True, text=True)
     return listed.stdout.split()
+
+
+def test_every_package_is_listed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    inits = [Path(path).parent for path in tracked(*SOURCES) if path.endswith("/__init__.py")]
+    assert set(listed) == {"twoclocks", *(".".join(("twoclocks", *folder.parts)) for folder in inits)}
 
 
 @pytest.fixture(scope="module")
