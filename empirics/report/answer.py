@@ -114,7 +114,7 @@ def cells_of(row: pd.Series, names: Sequence[str]) -> list[str]:
 
 def shared(table: pd.DataFrame) -> str:
     """What all rows have in common, in words."""
-    names = table.columns[: table.columns.get_loc("runs")].difference(telling(table), sort=False)
+    names = [str(name) for name in table.columns[: table.columns.get_loc("runs")] if table[name].nunique() <= 1]
     values = cells_of(table.iloc[0], names)
     plain = ("model", "rule")
     return ", ".join(
