@@ -22,7 +22,7 @@ from ...empirics.sweeps.folders import run_name
 from ...empirics.time_limit import parse_duration, time_limit
 from ..catalogue import parity
 from ..committed import SCALE, bring, collect
-from ..exhibit import FIGURES, figure_module
+from ..exhibit import FIGURES, Exhibit, Name, figure_module
 from ..figures import OUTPUT, draw, measure_existing
 from ..gallery import write_gallery
 from ..presets import preset
@@ -60,10 +60,11 @@ def main() -> None:
 def draw_figures(runs: Path) -> None:
     """The tables of the paper's figures at its own scale, and the figures, as far as the runs go; without runs none."""
     scale = preset("paper").in_folder(runs)
-    modules = {number: figure_module(number) for number in FIGURES if figure_module(number).configs(scale)}
+    modules: dict[Name, Exhibit] = {n: figure_module(n) for n in FIGURES if figure_module(n).configs(scale)}
     for number, said in measure_existing(modules, scale, RESULTS).items():
         print(f"figure {number}: {said}")
-    draw([n for n in modules if any(results_folder(scale.name, n).glob("*.parquet"))], scale.name, OUTPUT / scale.name)
+    measured = [n for n in FIGURES if any(results_folder(scale.name, n).glob("*.parquet"))]
+    draw(measured, scale.name, OUTPUT / scale.name)
 
 
 if __name__ == "__main__":

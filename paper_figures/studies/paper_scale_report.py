@@ -16,7 +16,7 @@ from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import COLOURS, figure_style, new_figure
 from ...empirics.text_tables import interval_text, markdown_table
 from ..claims_table import claims_by_criterion_markdown, dependent_claims, evaluate_by_criterion
-from ..shared.clock_plots import MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
+from ..shared.clock_plots import MARKERS, Colour, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_statistics import clock_order
 from ..shared.clock_tables import known, median_onset
 from ..shared.judging import HEADLINE
@@ -119,11 +119,11 @@ def draw(runs: pd.DataFrame, evaluations: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_window(ax: Axes, table: pd.DataFrame, sizes: list[int], style: tuple[object, str]) -> None:
+def _draw_window(ax: Axes, table: pd.DataFrame, sizes: list[int], style: tuple[Colour, str]) -> None:
     cells = [table[table["n_train"] == n] for n in sizes]
     ratios = [median_onset(cell, "tau_mem") / median_onset(cell, "tau_rule") for cell in cells]
     seen = np.isfinite(ratios)
-    ax.plot(np.array(sizes)[seen], np.array(ratios)[seen], color=style[0], marker=style[1], ms=4, lw=1)  # type: ignore[arg-type]
+    ax.plot(np.array(sizes)[seen], np.array(ratios)[seen], color=style[0], marker=style[1], ms=4, lw=1)
     ax.set_ylabel(r"median $\tau_{mem}$ / median $\tau_{rule}$")
 
 
@@ -180,11 +180,10 @@ def _shared_fit(runs: pd.DataFrame) -> str | None:
 
 
 def _every_run(runs: pd.DataFrame) -> str:
-    complexity = runs["rule"].map(rule_complexity)
     rows = [
-        [str(complexity[k]), str(row["n_train"]), str(row["seed"]), *(_interval(row, clock) for clock in CLOCKS),
+        [str(row["G"]), str(row["n_train"]), str(row["seed"]), *(_interval(row, clock) for clock in CLOCKS),
          str(row["steps"]), f"{row['null']:.2g}"]
-        for k, row in runs.assign(G=complexity).sort_values(["G", "n_train", "seed"]).iterrows()
+        for _, row in runs.assign(G=runs["rule"].map(rule_complexity)).sort_values(["G", "n_train", "seed"]).iterrows()
     ]  # fmt: skip
     return markdown_table(["G", "N", "seed", *CLOCKS, "last step", "null of copying"], rows)
 
