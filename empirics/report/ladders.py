@@ -50,7 +50,16 @@ def ladders(found: RunsFolder, table: Table) -> str:
         mine = slice(int(run["start"]), int(run["start"] + run["evaluations"]))
         steps = passed(found.evaluations["step"][mine], found.evaluations["loss"][mine], losses)
         cells = [_rung(losses[name], steps[name]) if name in losses else "" for name in LADDER]
-        rows.append([escape(str(model)), escape(str(rule)), f"{n:,}", *map(escape, place), str(run["seed"]), *cells])
+        rows.append(
+            [
+                escape(str(model)),
+                escape(str(rule)),
+                f"{n:,}",
+                *(escape(str(name)) for name in place),
+                str(run["seed"]),
+                *cells,
+            ]
+        )
     if not rows:
         return ""
     header = [

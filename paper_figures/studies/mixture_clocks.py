@@ -250,10 +250,11 @@ def _late(runs: pd.DataFrame) -> str:
     law = fit_scaling(runs[seen].reset_index(drop=True), "tau_mem", n_boot=0, by=())
     assert isinstance(law.exponent, float)
     assert isinstance(law.ci, tuple)
+    predicted = law.predict(sorted(set(late["n_train"])))
     parts = [
         f"at N = {n} {int((mine['tau_mem_upper'] == math.inf).sum())} of {len(mine)} runs had not copied by step "
-        f"{mine['tau_mem_lower'].max():.0f}, where the others' law says {float(law.predict([n])[0]):.0f}"
-        for n, mine in late.groupby("n_train")
+        f"{mine['tau_mem_lower'].max():.0f}, where the others' law says {predicted[k]:.0f}"
+        for k, (n, mine) in enumerate(late.groupby("n_train"))
     ]
     return (
         f"The N of which every run has copied follow N^{interval_text(law.exponent, *law.ci)}; {'; '.join(parts)}. "
