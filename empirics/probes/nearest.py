@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data import hash_rows, occur, random_stream
 from ..runs.run import Run
-from ..style import COLOURS, new_figure
+from ..style import COLOURS, draw_measured, new_figure
 from .phases import mark_clocks, outer_legend, run_title
 from .probe import Probe
 from .summary import RunSummary
@@ -142,9 +142,7 @@ def hamming_figure(table: pd.DataFrame, references: pd.DataFrame, run: Run | Run
     figure, [[ax]] = new_figure(1, 1, 5.2, 3.8)
     for name, rows in table[table["n"] >= FEW].groupby("of", sort=False):
         label, colour, marker = GENERATION_LOOKS[str(name)]
-        at, mean, error = rows["step"], rows["hamming"], 1.96 * rows["hamming_se"]
-        ax.plot(at, mean, marker=marker, ms=3.5, color=colour, label=label)
-        ax.fill_between(at, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
+        draw_measured(ax, rows, "step", "hamming", marker=marker, ms=3.5, color=colour, label=label)
     draw_references(ax, references)
     mark_clocks(ax, run)
     ax.set_xscale("log")
