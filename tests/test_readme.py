@@ -21,7 +21,7 @@ def run_snippet(code, tmp_path, monkeypatch):
     (tmp_path / "paper_figures").symlink_to(README.parent / "paper_figures")
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "snippet"}
-    exec(compile(code.replace("steps=1000", "steps=30"), str(README), "exec"), names)
+    exec(compile(code.replace("steps=1000", "steps=20, n_eval=64"), str(README), "exec"), names)
     return names
 
 
