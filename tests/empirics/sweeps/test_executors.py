@@ -84,6 +84,13 @@ def test_options_that_do_not_fit(options, message):
         pass
 
 
+@pytest.mark.slow
+def test_a_worker_that_trains_does_not_import_what_draws():
+    with open_executor("local", 1) as executor:
+        draws = "__import__('twoclocks').train and 'matplotlib' in __import__('sys').modules"
+        assert executor.submit(eval, draws).result() is False
+
+
 def test_slurm_without_its_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="no Slurm commands"), open_executor("slurm", out=tmp_path):
