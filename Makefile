@@ -4,6 +4,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # torch's build without CUDA, a tenth of the download; where there is no NVIDIA GPU it is all there is use for
 CPU_TORCH := --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+# a worker keeps a stretch of neighbouring tests, which share what they train and import
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
 .PHONY: run test test-fast test-all test-avx2 test-lowest test-newest test-browser test-slurm lint style types docs bench bench-training clean
 .PHONY: gpu gpu-wheels release
@@ -15,16 +17,16 @@ test: style                   ## everything CI checks; types beside the tests, f
 	$(MAKE) --no-print-directory -j 2 types test-fast
 
 test-fast: .venv/installed    ## the fast tests alone
-	$(BIN)/pytest -n 2 -m "not slow and not browser"
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 test-all: lint                ## the slow tests too
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-avx2: .venv/installed    ## training as on a processor with AVX2 and no bf16 instructions
-	$(AVX2) $(BIN)/pytest -n 2 -m "not slow and not browser" tests/models tests/empirics/test_hardware.py tests/empirics/test_training.py
+	$(AVX2) $(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow and not browser" tests/models tests/empirics/test_hardware.py tests/empirics/test_training.py
 
 test-lowest test-newest: test-%: .venv-%/installed ## the fast tests with the lowest, the newest dependencies
-	.venv-$*/bin/pytest -n 2 -m "not slow and not browser"
+	.venv-$*/bin/pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 test-browser: .venv/installed ## the report, in headless Chromium (Debian: chromium)
 	$(BIN)/pytest tests/browser -p no:xdist

@@ -9,6 +9,8 @@ from types import FrameType
 
 def main() -> None:
     """Import the command line, which takes a moment, and run it."""
+    # Linear algebra here is small: where other work keeps the cores busy, numpy's threads would wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     before = signal.signal(signal.SIGINT, _quit)
     from .cli import main as run
 

@@ -30,6 +30,7 @@ from .data_pictures import plot_nearest as plot_nearest
 from .families import build_model as build_model
 from .memorization import Memorization as Memorization
 from .memorization import MemorizationResult as MemorizationResult
+from .nearest import nearest_hamming as nearest_hamming
 from .onsets import Onset as Onset
 from .onsets import detect_onset as detect_onset
 from .onsets import ema as ema
@@ -41,7 +42,6 @@ from .probes.basins import return_fractions as return_fractions
 from .probes.dissection import dissect as dissect
 from .probes.mask_rates import loss_by_mask_rate as loss_by_mask_rate
 from .probes.nearest import hamming_over_training as hamming_over_training
-from .probes.nearest import nearest_hamming as nearest_hamming
 from .probes.planes import score_planes as score_planes
 from .probes.prefixes import loss_by_position as loss_by_position
 from .probes.prefixes import prefix_completions as prefix_completions

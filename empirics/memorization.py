@@ -14,7 +14,7 @@ from torch import Tensor
 from ..theory.memorization import binomial_interval
 from ..theory.nearest import nearest_rows
 from ..theory.rows import BLOCK, Rows
-from .probes.nearest import nearest_hamming
+from .nearest import nearest_hamming
 
 Metric = Literal["exact", "hamming", "l2", "l2-ratio"]
 METRICS = ("exact", "hamming", "l2", "l2-ratio")

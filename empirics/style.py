@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -81,6 +82,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], **options: Any) ->
     kind = options.pop("format", None) or place.suffix[1:] or mpl.rcParams["savefig.format"]
     Figure.savefig(figure, content, format=kind, **options)
     write_atomically(place if place.suffix else place.with_name(f"{place.name}.{kind}"), content.getvalue())
+
+
+def draw_measured(
+    ax: Axes, rows: pd.DataFrame, x: str, y: str, lowest: float | None = None, alpha: float = 0.2, **look: Any
+) -> None:
+    """Column y over column x, with the 95% interval of y_se, cut off at `lowest`; `look` of the line has a color."""
+    value, error = rows[y], 1.96 * rows[f"{y}_se"]
+    ax.plot(rows[x], value, **look)
+    low = value - error if lowest is None else (value - error).clip(lower=lowest)
+    ax.fill_between(rows[x], low, value + error, color=look["color"], alpha=alpha, lw=0)
 
 
 def cell_edges(centres: Sequence[float] | np.ndarray, log: bool = True) -> np.ndarray:

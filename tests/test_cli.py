@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 
 import twoclocks as tc
+from twoclocks.__main__ import main as entry
 from twoclocks.cli import main
 from twoclocks.commands import COMMANDS
 from twoclocks.empirics.interrupts import Terminated
@@ -189,6 +190,14 @@ def test_help_fits_80_columns(capsys):
         assert not ended.value.code
         lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("usage:")]
         assert max(map(len, lines)) <= 82
+
+
+@pytest.mark.parametrize(("asked", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_numpy_gets_one_thread_unless_asked_otherwise(monkeypatch, asked, threads):
+    monkeypatch.setattr(os, "environ", dict(asked))
+    monkeypatch.setattr("twoclocks.cli.main", lambda: None)
+    entry()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == threads
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path):

@@ -15,7 +15,7 @@ from ...theory import Density, DensityDenoiser
 from ..data import random_stream
 from ..references import references
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, draw_measured, figure_style, new_figure
 from ..text_tables import plain_table
 
 REFERENCES = ("empirical", "gaussian")
@@ -73,10 +73,8 @@ def plot_explained(table: pd.DataFrame, run: Run, path: str | Path | None = None
             for k, R in enumerate(names):
                 for split, style in (("held-out", "-"), ("train", "--")):
                     part = table[(table["split"] == split) & (table["sigma"] == sigma)].sort_values("step")
-                    value, error = part[f"explained_{R}"], 1.96 * part[f"explained_{R}_se"]
-                    shade = shades[k % len(shades)]
-                    ax.plot(part["step"], value, style, color=shade, lw=1.3, label=f"{R}, {split}")
-                    ax.fill_between(part["step"], value - error, value + error, color=shade, alpha=0.15, lw=0)
+                    look = {"ls": style, "color": shades[k % len(shades)], "lw": 1.3, "label": f"{R}, {split}"}
+                    draw_measured(ax, part, "step", f"explained_{R}", alpha=0.15, **look)
             for clock, onset in (run.onsets if run.ended else {}).items():
                 if not onset.censored:
                     ax.axvline(onset.upper, color=COLOURS["chance"], lw=0.9, ls=":")

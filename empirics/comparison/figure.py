@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..runs.run import Run
-from ..style import COLOURS, cell_edges, figure_style, new_figure
+from ..style import COLOURS, cell_edges, draw_measured, figure_style, new_figure
 from .moves import telling
 from .splits import condensation_scale
 
@@ -144,7 +144,7 @@ def _curves_by_place(ax: Axes, table: pd.DataFrame, place: str, run: Run) -> Non
         for split, style in _SPLITS.items():
             curve = table[(table["split"] == split) & (table[place] == value)]
             label = f"{name} {value:.2g}" if split == "train" else None
-            _band(ax, curve, "memorization_coordinate", style, shade, marker, label)
+            _band(ax, curve, "step", "memorization_coordinate", ls=style, color=shade, marker=marker, label=label)
     _between(ax)
     ax.set_ylim(top=1.5)
     ax.set_title("train samples: solid, held-out samples: dashed", pad=16)
@@ -176,7 +176,8 @@ def _displacement(ax: Axes, table: pd.DataFrame, scale: float | None) -> None:
 def _curves_by_split(ax: Axes, table: pd.DataFrame, run: Run) -> None:
     for split, style in _SPLITS.items():
         curve = table[(table["split"] == split) & table["position"].isna()]
-        _band(ax, curve, "memorization_coordinate", style, COLOURS["memorization"], "o", f"{split} prefixes")
+        look = {"ls": style, "color": COLOURS["memorization"], "marker": "o", "label": f"{split} prefixes"}
+        _band(ax, curve, "step", "memorization_coordinate", **look)
     _between(ax)
     ax.set_title("all positions where both optima are defined", pad=16)
     ax.legend(loc="upper left", **_OPAQUE)
@@ -187,7 +188,7 @@ def _divergences(ax: Axes, table: pd.DataFrame, split: str, run: Run) -> None:
     rows = table[(table["split"] == split) & table["position"].isna()]
     for name, (label, colour, style, marker) in _REFERENCES.items():
         if f"kl_{name}" in rows.columns:
-            _band(ax, rows, f"kl_{name}", style, colour, marker, label)
+            _band(ax, rows, "step", f"kl_{name}", ls=style, color=colour, marker=marker, label=label)
     ax.set_yscale("log")
     ax.set_ylabel("KL(reference || learned), nats per token")
     ax.set_title(f"{split} prefixes", pad=16)
@@ -200,12 +201,8 @@ def _divergences_by_rate(ax: Axes, table: pd.DataFrame) -> None:
         rows = table[(table["step"] == last) & (table["split"] == split)]
         for name, (label, colour, _, marker) in _REFERENCES.items():
             if f"kl_{name}" in rows.columns:
-                value, error = rows[f"kl_{name}"], 1.96 * rows[f"kl_{name}_se"]
-                ax.plot(
-                    rows["mask_rate"], value, ls=style, color=colour, marker=marker, ms=3, label=f"{label}, {split}"
-                )
-                low = (value - error).clip(lower=value.min() / 2)
-                ax.fill_between(rows["mask_rate"], low, value + error, color=colour, alpha=0.2, lw=0)
+                look = {"ls": style, "color": colour, "marker": marker, "label": f"{label}, {split}"}
+                _band(ax, rows, "mask_rate", f"kl_{name}", **look)
     ax.set_yscale("log")
     ax.set_xlabel("mask rate")
     ax.set_ylabel("KL(reference || learned), nats a masked cell")
@@ -213,12 +210,9 @@ def _divergences_by_rate(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(fontsize=7, **_OPAQUE)
 
 
-def _band(ax: Axes, curve: pd.DataFrame, name: str, style: str, colour: object, marker: str, label: str | None) -> None:
-    """A measured column over step, with its 95% interval."""
-    middle, error = curve[name], 1.96 * curve[f"{name}_se"]
-    ax.plot(curve["step"], middle, ls=style, color=colour, marker=marker, ms=3, label=label)
-    low = (middle - error).clip(lower=middle.min() / 2) if name.startswith("kl") else middle - error
-    ax.fill_between(curve["step"], low, middle + error, color=colour, alpha=0.2, lw=0)
+def _band(ax: Axes, rows: pd.DataFrame, x: str, y: str, **look: Any) -> None:
+    """A measured column with its 95% interval; that of a divergence stays above 0, for a log axis."""
+    draw_measured(ax, rows, x, y, rows[y].min() / 2 if y.startswith("kl") else None, ms=3, **look)
 
 
 def _between(ax: Axes) -> None:

@@ -116,15 +116,14 @@ def ladder_table(tables: Mapping[Any, pd.DataFrame], laws: Mapping[str, Law], pl
     return pd.concat(parts, ignore_index=True)
 
 
-def half_way(ladder: pd.DataFrame, split: str = "train", level: float = 0.5) -> dict[str, float]:
+def half_way(ladder: pd.DataFrame, level: float = 0.5) -> dict[str, float]:
     """The step of the first checkpoint at which a network had come half way from the cube to each rung; inf if never.
 
     Args:
-        ladder: from `ladder_over_training`.
-        split: on whose samples.
-        level: of `reached_R`, all places together.
+        ladder: from `ladder_over_training`; counted is `reached_R` on train samples, all places together.
+        level: what counts as half way.
     """
-    rows = overall(ladder, split)
+    rows = overall(ladder, "train")
     found = {}
     for R in rungs_of(ladder):
         steps = rows.loc[rows[f"reached_{R}"] >= level, "step"]

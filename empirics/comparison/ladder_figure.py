@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..references import reference_title
 from ..runs.run import Run
-from ..style import COLOURS, figure_style, new_figure
+from ..style import COLOURS, draw_measured, figure_style, new_figure
 from ..text_tables import plain_table
 from .figure import plain_ticks, step_axis
 from .ladder import LEARNED, half_way, overall, place_of, rungs_of
@@ -139,10 +139,8 @@ def _band(
     ax: Axes, curve: pd.DataFrame, x: str, y: str, colour: str, style: object, marker: str, label: str | None
 ) -> None:
     """A measured column with its 95% interval."""
-    middle, error = curve[y], 1.96 * curve[f"{y}_se"]
-    ax.plot(curve[x], middle, ls=style, color=colour, marker=marker, ms=3, lw=1.4, label=label)
-    low = (middle - error).clip(lower=0) if y == "loss" else middle - error
-    ax.fill_between(curve[x], low, middle + error, color=colour, alpha=0.15, lw=0)
+    look = {"ls": style, "color": colour, "marker": marker, "ms": 3, "lw": 1.4, "label": label}
+    draw_measured(ax, curve, x, y, 0 if y == "loss" else None, alpha=0.15, **look)
 
 
 def _number(value: float) -> str:

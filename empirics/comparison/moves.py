@@ -164,10 +164,10 @@ def _peak(x: np.ndarray, y: np.ndarray) -> float:
     return float(x[k] - b / (2 * a)) if a < 0 else float(x[k])
 
 
-def _crossing(x: np.ndarray, y: np.ndarray, level: float = 0.5) -> float:
-    """The largest x at which y rises through the level, by linear interpolation; NaN where it does so nowhere."""
-    rising = np.flatnonzero((y[:-1] < level) & (y[1:] >= level))
+def _crossing(x: np.ndarray, y: np.ndarray) -> float:
+    """The largest x at which y rises through 1/2, by linear interpolation; NaN where it does so nowhere."""
+    rising = np.flatnonzero((y[:-1] < 0.5) & (y[1:] >= 0.5))
     if len(rising) == 0:
         return math.nan
     k = rising[-1]
-    return float(x[k] + (level - y[k]) / (y[k + 1] - y[k]) * (x[k + 1] - x[k]))
+    return float(x[k] + (0.5 - y[k]) / (y[k + 1] - y[k]) * (x[k + 1] - x[k]))

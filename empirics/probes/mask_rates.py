@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,8 @@ from ..comparison.splits import comparison_splits
 from ..data import random_stream
 from ..references import SLOW
 from ..runs.run import Run
-from ..style import COLOURS, new_figure
-from .phases import AFTER, PHASE_STYLES, kept_steps, mark_clocks, outer_legend, phase_steps, run_title
+from ..style import COLOURS, draw_measured, new_figure
+from .phases import mark_clocks, outer_legend, over_steps, phase_look, phase_steps, run_title
 from .probe import Probe
 from .summary import RunSummary
 
@@ -81,11 +80,7 @@ def loss_over_training(run: Run, n_samples: int = 256, steps: Sequence[int] | No
     """
     check_masked(run)
     grids = masked_grids(comparison_splits(run, n_samples), RATES, run.rule.alphabet, probe_stream(run))
-    tables = []
-    for step in kept_steps(run) if steps is None else steps:
-        tables.append(_losses(run.model(step), grids))
-        tables[-1].insert(0, "step", step)
-    return pd.concat(tables, ignore_index=True)
+    return over_steps(run, lambda model: _losses(model, grids), steps)
 
 
 def rate_floors(run: Run, n_samples: int = 512) -> pd.DataFrame:
@@ -209,10 +204,7 @@ def _draw_phases(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, run: Run | 
     for phase, step in phase_steps(run).items():
         here = rows[rows["step"] == step]
         if len(here):
-            colour, style = PHASE_STYLES[phase]
-            marker: dict[str, Any] = {"marker": "." if phase == AFTER else "", "ms": 5}
-            ax.plot(here["mask_rate"], here["loss"], color=colour, ls=style, label=f"{phase}: step {step}", **marker)
-            _band(ax, here["mask_rate"], here, colour)
+            draw_measured(ax, here, "mask_rate", "loss", label=f"{phase}: step {step}", **phase_look(phase))
     if split != "cube" and "rule" in floors:
         ax.plot(floors["mask_rate"], floors["rule"], color=COLOURS["chance"], ls="-.", lw=1,
                 label="exact floor of the rule")  # fmt: skip
@@ -227,15 +219,10 @@ def _draw_phases(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, run: Run | 
 def _draw_over_training(ax: Axes, rows: pd.DataFrame) -> None:
     for split, part in rows.groupby("split", sort=False):
         colour, style, marker = _SPLIT_STYLES[str(split)]
-        ax.plot(part["step"], part["loss"], color=colour, ls=style, marker=marker, ms=3, label=f"{split} samples")
-        _band(ax, part["step"], part, colour)
+        look = {"color": colour, "ls": style, "marker": marker, "ms": 3}
+        draw_measured(ax, part, "step", "loss", label=f"{split} samples", **look)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
-
-
-def _band(ax: Axes, x: pd.Series, rows: pd.DataFrame, colour: str) -> None:
-    value, error = rows["loss"], 1.96 * rows["loss_se"]
-    ax.fill_between(x, value - error, value + error, color=colour, alpha=0.2, lw=0)
 
 
 def _measure(run: Run) -> dict[str, pd.DataFrame]:

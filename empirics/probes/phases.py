@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, cast
 
 import pandas as pd
@@ -96,13 +96,32 @@ def over_run(
         ValueError: a GPT's run, a step without weights, or an unknown optimum.
     """
     encoding = score_encoding(run)
-    tables = []
-    for step in kept_steps(run) if steps is None else steps:
-        tables.append(_labelled(probe(run.model(step)), LEARNED, step))
-    for name in optima:
-        optimum = place_denoiser(OptimalDenoiser(_law(run, name), encoding), run.device)
-        tables.append(_labelled(probe(optimum), name, None))
-    return pd.concat(tables, ignore_index=True)
+    exact = ((name, probe(place_denoiser(OptimalDenoiser(_law(run, name), encoding), run.device))) for name in optima)
+    return beside_optima(run, probe, steps, exact, "denoiser")
+
+
+def over_steps(run: Run, probe: Callable[[Any], pd.DataFrame], steps: Sequence[int] | None = None) -> pd.DataFrame:
+    """A probe's table of the network at each kept step of a run, with the column `step` before its own."""
+    tables = {step: probe(run.model(step)) for step in (kept_steps(run) if steps is None else steps)}
+    return pd.concat(tables, names=["step"]).reset_index("step").reset_index(drop=True)
+
+
+def beside_optima(
+    run: Run,
+    probe: Callable[[Any], pd.DataFrame],
+    steps: Sequence[int] | None,
+    optima: Iterable[tuple[str, pd.DataFrame]],
+    column: str = "model",
+) -> pd.DataFrame:
+    """The table of `over_steps` above those of exact optima, by name.
+
+    Returns:
+        Their columns after two: `column`, "learned" or the name of the optimum; step (Int64), missing for an optimum.
+    """
+    tables = [over_steps(run, probe, steps).assign(**{column: LEARNED})]
+    tables += [table.assign(**{column: name}) for name, table in optima]
+    joined = pd.concat(tables, ignore_index=True).astype({"step": "Int64"})
+    return joined[[column, "step", *tables[0].columns.drop(["step", column])]]
 
 
 def affordable(run: Run, *wanted: Optimum) -> tuple[Optimum, ...]:
@@ -171,6 +190,12 @@ def run_title(run: Run | RunSummary) -> str:
     return f"{about.model}, {about.rule}, N = {about.n_train}, seed {about.seed}"
 
 
+def phase_look(phase: str) -> dict[str, Any]:
+    """Colour, line style and marker of a phase's line."""
+    colour, style = PHASE_STYLES[phase]
+    return {"color": colour, "ls": style, "marker": "." if phase == AFTER else "", "ms": 5}
+
+
 def mark_clocks(ax: Axes, run: Run | RunSummary, labels: bool = True) -> None:
     """Both clocks of a run as vertical lines on an axis of training steps, with labels above it (title pad 15)."""
     known = {name: onset.upper for name, onset in run.onsets.items() if name in _CLOCK_LABELS and not onset.censored}
@@ -195,13 +220,6 @@ def outer_legend(figure: Figure | SubFigure, axes: Sequence[Axes], ncols: int = 
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(str(label), handle)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=ncols)
-
-
-def _labelled(table: pd.DataFrame, denoiser: str, step: int | None) -> pd.DataFrame:
-    table = table.copy()
-    table.insert(0, "denoiser", denoiser)
-    table.insert(1, "step", pd.Series([step] * len(table), index=table.index, dtype="Int64"))
-    return table
 
 
 def _law(run: Run, optimum: str) -> Law:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,22 +18,20 @@ from ..comparison.tokens import TokenModel
 from ..data import random_stream
 from ..runs.run import Run
 from ..style import COLOURS, new_figure
+from .completions import draw_completion_shares, mean_and_error
 from .phases import (
-    AFTER,
-    LEARNED,
-    PHASE_STYLES,
+    OPTIMA,
     REFERENCE_OF,
-    kept_steps,
+    beside_optima,
     mark_clocks,
     outer_legend,
+    over_steps,
+    phase_look,
     phase_steps,
     run_title,
 )
 from .probe import Probe
 from .summary import RunSummary
-
-Outcome = Literal["same", "any"]
-"""A completion is the sample that the prefix was taken from, or any training sample."""
 
 _BATCH = 1024
 
@@ -54,7 +51,7 @@ def loss_by_position(model: TokenModel, splits: Mapping[str, Tensor]) -> pd.Data
     tables = []
     for split, x in splits.items():
         loss = -token_log_probs(model, x)
-        mean, error = _mean_and_error(loss)
+        mean, error = mean_and_error(loss)
         columns = {"position": np.arange(x.shape[1]), "n": len(x), "loss": mean, "loss_se": error}
         tables.append(pd.DataFrame({"split": split, **columns}))
     return pd.concat(tables, ignore_index=True)
@@ -75,11 +72,7 @@ def loss_over_training(run: Run, n_samples: int = 512, steps: Sequence[int] | No
         ValueError: a DiT's run, or a step without weights.
     """
     splits = _check_gpt(run, n_samples)
-    tables = []
-    for step in kept_steps(run) if steps is None else steps:
-        tables.append(loss_by_position(run.model(step), splits))
-        tables[-1].insert(0, "step", step)
-    return pd.concat(tables, ignore_index=True)
+    return over_steps(run, lambda model: loss_by_position(model, splits), steps)
 
 
 def position_floors(run: Run, n_samples: int = 4096) -> pd.DataFrame:
@@ -98,7 +91,7 @@ def position_floors(run: Run, n_samples: int = 4096) -> pd.DataFrame:
     """
     rule, train = run.rule, run.train_set
     fresh = rule.sample(n_samples, random_stream(run.config.seed, "position floors"))
-    mean, error = _mean_and_error(torch.special.entr(rule.next_token_probs(fresh)).sum(-1))
+    mean, error = mean_and_error(torch.special.entr(rule.next_token_probs(fresh)).sum(-1))
     memorized = torch.special.entr(run.references["empirical"].next_token_probs(train)).sum(-1).mean(0)
     columns = {"rule": mean, "rule_se": error, "training_set": memorized.numpy()}
     return pd.DataFrame({"position": np.arange(rule.dim), **columns})
@@ -133,8 +126,8 @@ def prefix_completions(model: TokenModel, splits: Mapping[str, Tensor], train: T
         for k, group in enumerate(groups):
             total = np.bincount(group[: len(known)], weights=tails[:, k].numpy(), minlength=len(known) + len(x))
             reached[:, k] = np.minimum(total[group[len(known) :]], 1.0)  # rounding may exceed 1
-        same, same_error = _mean_and_error(_tails(model, x).exp())
-        some, some_error = _mean_and_error(torch.from_numpy(reached))
+        same, same_error = mean_and_error(_tails(model, x).exp())
+        some, some_error = mean_and_error(torch.from_numpy(reached))
         columns = {"same": same, "same_se": same_error, "any": some, "any_se": some_error}
         tables.append(pd.DataFrame({"split": split, "prefix": np.arange(x.shape[1] + 1), "n": len(x), **columns}))
     return pd.concat(tables, ignore_index=True)
@@ -158,14 +151,12 @@ def completions_over_training(run: Run, n_samples: int = 512, steps: Sequence[in
         ValueError: a DiT's run, or a step without weights.
     """
     splits = {name: x for name, x in _check_gpt(run, n_samples).items() if name != "cube"}
-    train = run.train_set
-    tables = []
-    for step in kept_steps(run) if steps is None else steps:
-        tables.append(_labelled(prefix_completions(run.model(step), splits, train), LEARNED, step))
-    for name in ("rule optimum", "training-set optimum"):
-        law = run.references[REFERENCE_OF[name]]
-        tables.append(_labelled(prefix_completions(law_logits(law), splits, train), name, None))
-    return pd.concat(tables, ignore_index=True)
+
+    def probe(model: TokenModel) -> pd.DataFrame:
+        return prefix_completions(model, splits, run.train_set)
+
+    exact = ((name, probe(law_logits(run.references[REFERENCE_OF[name]]))) for name in OPTIMA)
+    return beside_optima(run, probe, steps, exact)
 
 
 def law_logits(law: Law) -> TokenModel:
@@ -217,7 +208,7 @@ def draw_position_losses(
         for phase, step in phase_steps(run).items():
             here = rows[rows["step"] == step]
             if len(here):
-                ax.plot(here["position"] + 1, here["loss"], label=f"{phase}: step {step}", **_look(phase))
+                ax.plot(here["position"] + 1, here["loss"], label=f"{phase}: step {step}", **phase_look(phase))
         if split != "cube":
             _draw_floors(ax, floors, split)
         ax.set_title(f"{rows['n'].iloc[0]} {split} samples")
@@ -248,38 +239,14 @@ def draw_completions(axes: Sequence[Sequence[Axes]], table: pd.DataFrame, run: R
         table: from `completions_over_training`.
         run: gives phases; the run or its summary.
     """
-    outcomes: tuple[tuple[Outcome, str], ...] = (("same", "that sample"), ("any", "a training sample"))
-    for row, (outcome, what) in zip(axes, outcomes, strict=True):
+    for row, (outcome, what) in zip(axes, (("same", "that sample"), ("any", "a training sample")), strict=True):
         for ax, (_, part) in zip(row, table.groupby("split", sort=False), strict=True):
-            _draw_outcome(ax, part, run, outcome)
+            draw_completion_shares(ax, part, run, "prefix", outcome)
         row[0].set_ylabel(f"P(completes to\n{what})")
     for above, below, (split, part) in zip(*axes, table.groupby("split", sort=False), strict=True):
         above.set_title(f"prefixes of {part['n'].iloc[0]} {split} samples")
         below.set_xlabel("cells given")
     axes[0][0].set_ylim(-0.03, 1.03)
-
-
-def _draw_outcome(ax: Axes, table: pd.DataFrame, run: Run | RunSummary, outcome: Outcome) -> None:
-    """One outcome on one split, in each phase and for both exact optima (95%)."""
-    lines: list[tuple[str, int | None, str, dict[str, Any]]] = [
-        (LEARNED, step, f"{phase}: step {step}", _look(phase)) for phase, step in phase_steps(run).items()
-    ]
-    lines += [
-        ("rule optimum", None, "exact optimum of the rule: chance", {"color": COLOURS["chance"], "ls": "-."}),
-        ("training-set optimum", None, "exact optimum of the training set", {"color": COLOURS["loss"], "ls": ":"}),
-    ]
-    for model, step, label, look in lines:
-        rows = table[(table["model"] == model) & (table["step"].isna() if step is None else table["step"] == step)]
-        if rows.empty:
-            continue
-        value, error = rows[outcome], 1.96 * rows[f"{outcome}_se"]
-        ax.plot(rows["prefix"], value, label=label, **look)
-        ax.fill_between(rows["prefix"], value - error, value + error, color=look["color"], alpha=0.2, lw=0)
-
-
-def _look(phase: str) -> dict[str, Any]:
-    colour, style = PHASE_STYLES[phase]
-    return {"color": colour, "ls": style, "marker": "." if phase == AFTER else "", "ms": 5}
 
 
 def _check_gpt(run: Run, n_samples: int) -> dict[str, Tensor]:
@@ -288,18 +255,6 @@ def _check_gpt(run: Run, n_samples: int) -> dict[str, Tensor]:
             f"{run.path} is a run of {run.config.model}, which has no next-symbol law; probe a run of a GPT"
         )
     return comparison_splits(run, n_samples)
-
-
-def _labelled(table: pd.DataFrame, model: str, step: int | None) -> pd.DataFrame:
-    steps = pd.Series([step] * len(table), dtype="Int64")
-    return pd.DataFrame({"model": model, "step": steps, **{name: table[name] for name in table.columns}})
-
-
-def _mean_and_error(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over samples (n, ...) and its standard error, NaN for one sample."""
-    n = len(values)
-    error = values.std(0) / math.sqrt(n) if n > 1 else torch.full_like(values[0], math.nan)
-    return values.mean(0).numpy(), error.numpy()
 
 
 def _tails(model: TokenModel, x: Tensor) -> Tensor:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,11 +17,11 @@ from ..comparison.masked import masked_grids
 from ..comparison.masked_generation import complete
 from ..comparison.splits import comparison_splits
 from ..data import hash_rows, occur
-from ..references import SLOW
 from ..runs.run import Run
-from ..style import COLOURS, new_figure
-from .mask_rates import check_masked, probe_stream
-from .phases import AFTER, LEARNED, PHASE_STYLES, kept_steps, outer_legend, phase_steps, run_title
+from ..style import new_figure
+from .completions import draw_completion_shares, mean_and_error
+from .mask_rates import MaskedModel, check_masked, probe_stream
+from .phases import OPTIMA, REFERENCE_OF, affordable, beside_optima, outer_legend, run_title
 from .probe import Probe
 from .summary import RunSummary
 
@@ -32,7 +30,7 @@ _OUTCOMES = {"same": "that sample", "any": "a training sample", "valid": "a vali
 
 
 def unmasking_completions(
-    model: Callable[[Tensor], Tensor],
+    model: MaskedModel,
     splits: Mapping[str, Tensor],
     train: Tensor,
     rule: Rule,
@@ -115,16 +113,13 @@ def completions_over_training(run: Run, n_samples: int = 256, steps: Sequence[in
     check_masked(run)
     rule, train = run.rule, run.train_set
     splits = {name: x for name, x in comparison_splits(run, n_samples).items() if name != "cube"}
-    tables = []
-    for step in kept_steps(run) if steps is None else steps:
-        table = unmasking_completions(run.model(step), splits, train, rule, generator=probe_stream(run))
-        tables.append(_labelled(table, LEARNED, step))
-    laws = {"training-set optimum": run.references["empirical"]}
-    if rule.cost <= SLOW:
-        laws = {"rule optimum": rule} | laws
-    for name, law in laws.items():
-        tables.append(_labelled(law_completions(law, splits, train, generator=probe_stream(run)), name, None))
-    return pd.concat(tables, ignore_index=True)
+
+    def probe(model: MaskedModel) -> pd.DataFrame:
+        return unmasking_completions(model, splits, train, rule, generator=probe_stream(run))
+
+    laws = ((name, run.references[REFERENCE_OF[name]]) for name in affordable(run, *OPTIMA))
+    exact = ((name, law_completions(law, splits, train, generator=probe_stream(run))) for name, law in laws)
+    return beside_optima(run, probe, steps, exact)
 
 
 def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
@@ -138,7 +133,7 @@ def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
     figure, axes = new_figure(len(_OUTCOMES), len(splits), 3.6 * len(splits), 7.6, sharex=True, sharey=True)
     for row, (outcome, what) in zip(axes, _OUTCOMES.items(), strict=True):
         for ax, split in zip(row, splits, strict=True):
-            _draw(ax, table[table["split"] == split], run, outcome)
+            draw_completion_shares(ax, table[table["split"] == split], run, "mask_rate", outcome)
         row[0].set_ylabel(f"share completed to\n{what}")
     for ax, split in zip(axes[0], splits, strict=True):
         ax.set_title(f"{table.loc[table['split'] == split, 'n'].iloc[0]} {split} samples, masked in part")
@@ -150,36 +145,11 @@ def completions_figure(table: pd.DataFrame, run: Run | RunSummary) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, table: pd.DataFrame, run: Run | RunSummary, outcome: str) -> None:
-    lines: list[tuple[pd.DataFrame, str, dict[str, Any]]] = []
-    for phase, step in phase_steps(run).items():
-        colour, style = PHASE_STYLES[phase]
-        look: dict[str, Any] = {"color": colour, "ls": style, "marker": "." if phase == AFTER else "", "ms": 5}
-        lines.append((table[(table["model"] == LEARNED) & (table["step"] == step)], f"{phase}: step {step}", look))
-    for model, label, colour, style in (
-        ("rule optimum", "exact optimum of the rule: chance", COLOURS["chance"], "-."),
-        ("training-set optimum", "exact optimum of the training set", COLOURS["loss"], ":"),
-    ):
-        lines.append((table[table["model"] == model], label, {"color": colour, "ls": style}))
-    for rows, label, look in lines:
-        known = rows[rows[outcome].notna()]
-        if len(known):
-            value, error = known[outcome], 1.96 * known[f"{outcome}_se"]
-            ax.plot(known["mask_rate"], value, label=label, **look)
-            ax.fill_between(known["mask_rate"], value - error, value + error, color=look["color"], alpha=0.2, lw=0)
-
-
 def _row(split: str, rate: float, shares: Mapping[str, Tensor]) -> dict[str, Any]:
     row: dict[str, Any] = {"split": split, "mask_rate": rate, "n": len(next(iter(shares.values())))}
     for name, share in shares.items():
-        row[name] = float(share.mean())
-        row[f"{name}_se"] = float(share.std() / math.sqrt(len(share))) if len(share) > 1 else np.nan
+        row[name], row[f"{name}_se"] = map(float, mean_and_error(share))
     return row
-
-
-def _labelled(table: pd.DataFrame, model: str, step: int | None) -> pd.DataFrame:
-    steps = pd.Series([step] * len(table), dtype="Int64")
-    return pd.DataFrame({"model": model, "step": steps, **{name: table[name] for name in table.columns}})
 
 
 PROBES = (

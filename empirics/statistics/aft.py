@@ -225,12 +225,10 @@ class CensoredRegression:
             ends.append(root)
         return float(ends[0]), float(ends[1])
 
-    def wald_intervals(self, columns: Array, confidence: float = 0.95) -> Array:
-        """Intervals (len(columns), 2) of estimate and standard error with Student's t: quick, symmetric."""
+    def wald_intervals(self, columns: Array) -> Array:
+        """95% intervals (len(columns), 2) of estimate and standard error with Student's t: quick, symmetric."""
         beta, sigma = self._best.beta[0], float(self._best.sigma[0])
-        reach = stats.t.ppf(0.5 + confidence / 2, self.degrees_of_freedom) * np.sqrt(
-            self.variances(beta, sigma, columns)
-        )
+        reach = stats.t.ppf(0.975, self.degrees_of_freedom) * np.sqrt(self.variances(beta, sigma, columns))
         return np.stack([beta[columns] - reach, beta[columns] + reach], axis=-1)
 
     def likelihood_ratio(self, reduced: CensoredRegression, df: int) -> tuple[float, float]:

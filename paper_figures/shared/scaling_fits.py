@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,13 @@ def equal_exponents_p(table: pd.DataFrame, x: str, by: str) -> float:
     return math.nan if p_value is None else p_value
 
 
+def shared_exponent(
+    table: pd.DataFrame, onset: str = "tau_mem", x: str = "n_train", by: str | Sequence[str] = ()
+) -> tuple[float, float, float]:
+    """The exponent of an onset in x, shared by the groups, with its 95% profile-likelihood interval."""
+    return _with_interval(fit_scaling(table, onset, x, by, n_boot=0))
+
+
 def _separate(table: pd.DataFrame, n_boot: int = 0) -> dict[str, ScalingFit]:
     """A fit for each rule that has one."""
     fits = {str(rule): _fit(cell, (), n_boot) for rule, cell in table.groupby("rule", sort=False)}
@@ -103,7 +111,11 @@ def _fit(table: pd.DataFrame, by: tuple[str, ...], n_boot: int) -> ScalingFit | 
 
 
 def _exponent(fit: ScalingFit) -> dict[str, float]:
+    exponent, low, high = _with_interval(fit)
+    return {"exponent": exponent, "low": low, "high": high, "n_runs": fit.n_runs, "n_censored": fit.n_censored}
+
+
+def _with_interval(fit: ScalingFit) -> tuple[float, float, float]:
     assert isinstance(fit.exponent, float)
     assert isinstance(fit.ci, tuple)
-    low, high = fit.ci
-    return {"exponent": fit.exponent, "low": low, "high": high, "n_runs": fit.n_runs, "n_censored": fit.n_censored}
+    return fit.exponent, *fit.ci

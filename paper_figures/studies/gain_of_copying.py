@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...empirics import Run, RunConfig, fit_scaling
+from ...empirics import Run, RunConfig
 from ...empirics.statistics.runs_table import rule_complexity
 from ...empirics.style import COLOURS, figure_style, new_figure
 from ...empirics.text_tables import interval_text, markdown_table
@@ -29,7 +29,7 @@ from ..catalogue import beyond, parity, trained
 from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table, steps_text
-from ..shared.scaling_fits import equal_exponents_p
+from ..shared.scaling_fits import equal_exponents_p, shared_exponent
 from ..store import read_provenance
 from .command import Measured, run_study
 from .rejudged import RESULTS as REJUDGED
@@ -93,7 +93,7 @@ def over_noise(table: pd.DataFrame) -> pd.DataFrame:
 def fit_power(table: pd.DataFrame) -> Estimate:
     """The p of tau_mem / N ~ gain^-p, each rule with a factor of its own."""
     per_sample = {f"tau_mem_{end}": table[f"tau_mem_{end}"] / table["n_train"] for end in ("lower", "upper")}
-    return _exponent(table.assign(**per_sample, inverse_gain=1 / table["gain"]), "inverse_gain")
+    return shared_exponent(table.assign(**per_sample, inverse_gain=1 / table["gain"]), x="inverse_gain", by="rule")
 
 
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def exponents(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for x in ("n_train", "effective_n"):
         parts = [(rule, table[table["rule"] == rule]) for rule in dict.fromkeys(table["rule"])]
-        rows += [(rule, x, *_exponent(part, x)) for rule, part in [*parts, ("all", table)]]
+        rows += [(rule, x, *shared_exponent(part, x=x, by="rule")) for rule, part in [*parts, ("all", table)]]
     return pd.DataFrame(rows, columns=["rule", "x", "exponent", "low", "high"])
 
 
@@ -225,13 +225,6 @@ def _draw_noise(ax: Axes, noise: pd.DataFrame) -> None:
     step_axis(ax.yaxis)
     ax.set_title(f"{noise['rule'].iloc[0]}, N = {NOISE_N}")
     ax.legend()
-
-
-def _exponent(table: pd.DataFrame, x: str) -> Estimate:
-    fit = fit_scaling(table, "tau_mem", x, "rule", n_boot=0)
-    assert isinstance(fit.exponent, float)
-    assert isinstance(fit.ci, tuple)
-    return fit.exponent, *fit.ci
 
 
 def measure() -> Measured:

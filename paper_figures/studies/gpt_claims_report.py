@@ -35,6 +35,7 @@ from ...empirics.statistics.verdicts import p_phrase
 from ...empirics.style import figure_style, new_figure
 from ...empirics.text_tables import markdown_table
 from ...theory import rule as build_rule
+from ..shared.scaling_fits import shared_exponent
 
 RUN = ["rule", "model", "n_train", "seed"]
 
@@ -180,9 +181,7 @@ def _sampling_section(runs: pd.DataFrame, sampling: pd.DataFrame) -> str:
             ]
         )
     header = ["onset", "runs that saw it", "median width ratio", "not widened", "open upwards", "median of the others"]
-    fit = fit_scaling(sampling, onset="tau_mem", x="n_train", by=("model", "rule"), n_boot=0)
-    assert isinstance(fit.ci, tuple)
-    low, high = fit.ci
+    exponent, low, high = shared_exponent(sampling, by=("model", "rule"))
     return (
         "Each evaluation generated 512 samples. 2000 resamples of them move an onset; the widened interval holds the "
         "one between evaluations and the central 95% of the resamples'. Its width in log steps, relative to that of "
@@ -190,7 +189,7 @@ def _sampling_section(runs: pd.DataFrame, sampling: pd.DataFrame) -> str:
         "An interval is open upwards when more than 2.5% of the resamples miss the onset before the run ends: the runs "
         "ended at the evaluation that confirmed their clocks, so a resample that misses it has no later one to catch. "
         "A longer run would close most of these. "
-        f"With the widened intervals in place of the grid's, the exponent of tau_mem is {fit.exponent:.3f} "
+        f"With the widened intervals in place of the grid's, the exponent of tau_mem is {exponent:.3f} "
         f"[{low:.3f}, {high:.3f}]."
     )
 

@@ -26,7 +26,7 @@ from ..presets import Preset, preset
 from ..shared.clock_plots import DASHES, MARKERS, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_tables import median_onset, onset_table
 from ..shared.judging import FORMER_STUDY
-from ..shared.scaling_fits import equal_exponents_p
+from ..shared.scaling_fits import equal_exponents_p, shared_exponent
 from ..store import read_provenance
 from .command import Measured, run_study
 
@@ -57,12 +57,7 @@ def with_kind(runs: pd.DataFrame) -> pd.DataFrame:
 
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
     """Exponents of tau_mem in N with 95% profile-likelihood intervals: columns kind, exponent, low, high."""
-    rows = []
-    for kind, part in table.groupby("kind", sort=False):
-        fit = fit_scaling(part, "tau_mem", n_boot=0, by=())
-        assert isinstance(fit.exponent, float)
-        assert isinstance(fit.ci, tuple)
-        rows.append((kind, fit.exponent, *fit.ci))
+    rows = [(kind, *shared_exponent(part)) for kind, part in table.groupby("kind", sort=False)]
     return pd.DataFrame(rows, columns=["kind", "exponent", "low", "high"])
 
 

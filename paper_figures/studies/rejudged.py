@@ -16,12 +16,12 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ...empirics import RunConfig, find_onsets, fit_scaling
+from ...empirics import RunConfig, find_onsets
 from ...empirics.data import training_set
 from ...empirics.runs.run import environment
 from ...empirics.statistics.claim_trends import SETTINGS
@@ -32,7 +32,7 @@ from ...theory import rule as build_rule
 from ..claims_table import claims_by_criterion_markdown, evaluate_by_criterion
 from ..presets import preset
 from ..shared.judging import CRITERIA, under
-from ..shared.scaling_fits import equal_exponents_p
+from ..shared.scaling_fits import equal_exponents_p, shared_exponent
 from ..store import RESULTS as COMMITTED
 from ..store import read_provenance, results_folder
 from .command import Measured, run_study
@@ -205,7 +205,14 @@ def exponents(table: pd.DataFrame) -> list[list[str]]:
             copied = mine.groupby("n_train")["most_copied"].min()
             if len(copied) < 4 or copied.min() < 0.2:  # a curve that ends early censors by what it is to measure
                 continue
-            rows.append([str(source), str(model), str(spec), *(_exponent(mine, onset) for onset in OF_COPYING)])
+            rows.append(
+                [
+                    str(source),
+                    str(model),
+                    str(spec),
+                    *(interval_text(*shared_exponent(mine, onset)) for onset in OF_COPYING),
+                ]
+            )
     return rows
 
 
@@ -215,12 +222,6 @@ def equal_exponents(table: pd.DataFrame) -> dict[str, float]:
     sizes = runs.groupby("rule")["n_train"].nunique()
     runs = runs[runs["rule"].isin(sizes.index[sizes >= LEAST_SIZES])]
     return {name: equal_exponents_p(under({"runs": runs}, name)["runs"], "n_train", "rule") for name in CRITERIA}
-
-
-def _exponent(table: pd.DataFrame, onset: str) -> str:
-    fit = fit_scaling(table, onset, "n_train", by=(), n_boot=0)
-    low, high = cast(tuple[float, float], fit.ci)
-    return interval_text(cast(float, fit.exponent), low, high)
 
 
 def write_report(folder: Path) -> None:

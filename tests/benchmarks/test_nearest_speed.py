@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from twoclocks.empirics.probes.nearest import nearest_hamming
+from twoclocks.empirics.nearest import nearest_hamming
 
 N_TRAIN = 65536
 

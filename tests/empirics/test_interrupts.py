@@ -17,6 +17,14 @@ CONFIG = tc.RunConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Tests that a shell starts in the background would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def bits(run):
     return run.metrics.drop(columns="seconds"), [value.tolist() for value in run.model().state_dict().values()]
 

@@ -50,11 +50,19 @@ def finished(tmp_path_factory):
     return path
 
 
-def test_gpt_learns_the_rule_then_memorizes(tmp_path):
-    run = tc.train(replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=480), tmp_path / "run", progress=False)
+@pytest.mark.parametrize(
+    ("fields", "learned", "steps"),
+    [
+        ({"rule": "parity:4x6,G=2", "n_train": 96, "batch_size": 64}, (20, 110), 300),
+        pytest.param({}, (30, 200), 480, marks=pytest.mark.slow),  # G = 3, N = 256
+    ],
+)
+def test_gpt_learns_the_rule_then_memorizes(tmp_path, fields, learned, steps):
+    config = replace(QUICK["gpt"], n_eval=256, eval_ratio=1.3, steps=steps, **fields)
+    run = tc.train(config, tmp_path / "run", progress=False)
     rule, mem = run.onsets["tau_rule"], run.onsets["tau_mem"]
-    assert 30 < rule.upper < 200
-    assert rule.upper < mem.lower < 480
+    assert learned[0] < rule.upper < learned[1]
+    assert rule.upper < mem.lower < steps
     metrics = run.metrics
     assert metrics["rule_accuracy"].iloc[-1] > 0.95
     assert metrics["memorization"].iloc[-1] > 0.4
@@ -63,14 +71,14 @@ def test_gpt_learns_the_rule_then_memorizes(tmp_path):
     assert run.null == null.memorization > run.chance
     assert run.onset("tau_mem_chance").upper <= mem.upper
     floors = run.floors
-    assert floors["empirical"] == pytest.approx(math.log(256) / 24)
-    assert floors["population"] == pytest.approx(math.log(2) * 16 / 24)
+    assert floors["empirical"] == pytest.approx(math.log(config.n_train) / 24)
+    assert floors["population"] == pytest.approx(run.rule.entropy / 24)
     assert floors["empirical"] < metrics["loss"].iloc[-1] < 1.25 * floors["empirical"]
     window = metrics[(metrics.step >= rule.upper) & (metrics.step <= mem.lower)]
     assert (window["novel_valid"] > 0.8).any()
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_DIT], ids=["gpt", "dit"])
+@pytest.mark.parametrize("config", [replace(TINY, steps=40), replace(TINY_DIT, steps=40)], ids=["gpt", "dit"])
 def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path, config):
     for name in ("a", "b"):
         tc.train(config, tmp_path / name, progress=False)
@@ -143,8 +151,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path, config):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-@pytest.fixture
-def interrupted(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
     """A tiny run that stopped after step 60, with two training states kept."""
 
     class Stop(Exception):
@@ -155,15 +163,21 @@ def interrupted(tmp_path, monkeypatch):
         if metrics["step"] > 60:
             raise Stop
 
-    record = training.RunWriter.record
-    with monkeypatch.context() as patched:
+    path, record = tmp_path_factory.mktemp("runs") / "stopped", training.RunWriter.record
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(training.RunWriter, "record", stop)
         with pytest.raises(Stop):
-            tc.train(TINY, tmp_path / "run", progress=False)
-    run = tc.load_run(tmp_path / "run")
+            tc.train(TINY, path, progress=False)
+    run = tc.load_run(path)
     assert len(run.state_steps) == 2
     assert run.status == "unfinished"
-    return run
+    return path
+
+
+@pytest.fixture
+def interrupted(stopped, tmp_path):
+    """A copy of it."""
+    return tc.load_run(shutil.copytree(stopped, tmp_path / "run"))
 
 
 def test_resuming_gives_the_uninterrupted_result(interrupted, finished):

@@ -155,7 +155,7 @@ def test_closed_form_and_automaton_agree_at_full_size(spec):
     assert rule.is_valid(y).all()
 
 
-PAPER_SPECS = (
+SPECS = (
     "parity:6x6,G=3",
     "parity:6x6,G=36",
     "exact-k:6x6,K=12",
@@ -164,11 +164,12 @@ PAPER_SPECS = (
     "global-k:6x6,K=12+18",
     "permutation:6",
     "latin:5",
-    "sudoku:2x3",
+    "sudoku:2x2",
+    *(pytest.param(spec, marks=pytest.mark.slow) for spec in ("sudoku:2x3", "latin:6")),
 )
 
 
-@pytest.mark.parametrize("spec", [*PAPER_SPECS, pytest.param("latin:6", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("spec", SPECS)
 def test_no_nan_in_single_precision(spec):
     """y at a valid grid, at grids that contradict the rule, and far from every grid, for sigma from 1e-4 to 1e4."""
     rule = tc.rule(spec)

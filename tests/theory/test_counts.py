@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from functools import reduce
+from itertools import accumulate
 
 import mpmath
 import numpy as np
@@ -70,21 +70,22 @@ def test_groups_may_be_smaller_than_rows():
 
 def exact_means(log_odds, counts):
     """P(ones) of one group from elementary symmetric polynomials in 200 digits."""
+
+    def times(e, x):
+        return [a + x * b for a, b in zip([*e, 0], [0, *e], strict=True)]
+
+    def coefficient(e, f, k):
+        return sum(e[j] * f[k - j] for j in range(max(0, k - len(f) + 1), min(k + 1, len(e))))
+
     with mpmath.workdps(200):
         w = [mpmath.exp(mpmath.mpf(float(d))) for d in log_odds]
-
-        def polynomials(weights):
-            def times(e, x):
-                return [a + x * b for a, b in zip([*e, 0], [0, *e], strict=True)]
-
-            return reduce(times, weights, [mpmath.mpf(1)])
-
-        whole = polynomials(w)
-        total = sum(whole[c] for c in counts)
-        ones = []
-        for i in range(len(w)):
-            rest = polynomials(w[:i] + w[i + 1 :])
-            ones.append(w[i] * sum(rest[c - 1] for c in counts if c > 0) / total)
+        before = list(accumulate(w, times, initial=[mpmath.mpf(1)]))  # polynomials of the cells before each, after each
+        after = list(accumulate(w[:0:-1], times, initial=[mpmath.mpf(1)]))[::-1]
+        total = sum(before[-1][c] for c in counts)
+        ones = [
+            x * sum(coefficient(left, right, c - 1) for c in counts) / total
+            for x, left, right in zip(w, before, after, strict=False)
+        ]
         return np.array(ones, dtype=float), float(mpmath.log(total))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import twoclocks as tc
+from twoclocks.empirics.nearest import _popcount, _popcount_by_halves, nearest_hamming
 from twoclocks.empirics.probes import nearest
 
 
@@ -27,7 +28,7 @@ def test_distances_and_rows_are_those_of_all_pairs(n, n_train, dim, alphabet):
     if n > 2:
         x[1] = (train[0] + 1) % alphabet  # as far as can be from the first
     pairs = (x[:, None] != train[None]).sum(-1)
-    distance, row = nearest.nearest_hamming(x, train)
+    distance, row = nearest_hamming(x, train)
     assert torch.equal(distance, pairs.min(1).values)
     first = [int(np.argmin(line)) for line in pairs.numpy()]  # numpy's is the first of the least
     assert row.tolist() == first
@@ -38,7 +39,7 @@ def test_distances_and_rows_are_those_of_all_pairs(n, n_train, dim, alphabet):
 def test_the_farthest_pair_differs_in_every_cell():
     for dim in (31, 32, 33, 64, 65, 254, 255, 256, 600):
         zeros, ones = torch.zeros(1, dim, dtype=torch.uint8), torch.ones(1, dim, dtype=torch.uint8)
-        assert nearest.nearest_hamming(zeros, ones).distance.tolist() == [dim]
+        assert nearest_hamming(zeros, ones).distance.tolist() == [dim]
 
 
 def test_counting_bits_without_numpy_2():
@@ -46,12 +47,12 @@ def test_counting_bits_without_numpy_2():
     for kind, high in ((np.uint32, 2**32), (np.uint64, 2**64)):
         words = np.r_[rng.integers(0, high, 999, dtype=kind), kind(0), kind(high - 1)]
         expected = [int(word).bit_count() for word in words]
-        assert nearest._popcount_by_halves(words).tolist() == expected
-        assert nearest._popcount(words).tolist() == expected
+        assert _popcount_by_halves(words).tolist() == expected
+        assert _popcount(words).tolist() == expected
 
 
 def test_no_generations_are_no_distances():
-    distance, row = nearest.nearest_hamming(torch.zeros(0, 8, dtype=torch.long), torch.zeros(3, 8, dtype=torch.long))
+    distance, row = nearest_hamming(torch.zeros(0, 8, dtype=torch.long), torch.zeros(3, 8, dtype=torch.long))
     assert distance.shape == row.shape == (0,)
 
 
@@ -67,7 +68,7 @@ def test_no_generations_are_no_distances():
 )
 def test_what_cannot_be_compared_is_refused(x, train, said):
     with pytest.raises(ValueError, match=said):
-        nearest.nearest_hamming(x, train)
+        nearest_hamming(x, train)
 
 
 def test_means_over_training_are_those_of_the_kept_generations(dit_run, tmp_path):

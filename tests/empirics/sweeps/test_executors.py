@@ -44,7 +44,8 @@ def begun(folder):
     return any(p.stat().st_size for p in folder.glob("*/metrics.jsonl") if not (p.parent / "result.json").exists())
 
 
-def test_local_processes_survive_the_death_of_one(tmp_path):
+def test_local_processes_survive_the_death_of_one(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # not a worker's
     with open_executor("local", 1) as executor:
         first = executor.submit(os.getpid).result()
         assert first != os.getpid()
@@ -81,6 +82,13 @@ def test_an_interrupted_executor_ends_the_calls_under_way():
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message), open_executor(**options):
         pass
+
+
+@pytest.mark.slow
+def test_a_worker_that_trains_does_not_import_what_draws():
+    with open_executor("local", 1) as executor:
+        draws = "__import__('twoclocks').train and 'matplotlib' in __import__('sys').modules"
+        assert executor.submit(eval, draws).result() is False
 
 
 def test_slurm_without_its_commands(tmp_path, monkeypatch):
