@@ -73,8 +73,9 @@ def plot_explained(table: pd.DataFrame, run: Run, path: str | Path | None = None
             for k, R in enumerate(names):
                 for split, style in (("held-out", "-"), ("train", "--")):
                     part = table[(table["split"] == split) & (table["sigma"] == sigma)].sort_values("step")
-                    look = {"ls": style, "color": shades[k % len(shades)], "lw": 1.3, "label": f"{R}, {split}"}
-                    draw_measured(ax, part, "step", f"explained_{R}", alpha=0.15, **look)
+                    colour = shades[k % len(shades)]
+                    draw_measured(ax, part, "step", f"explained_{R}", alpha=0.15, ls=style, color=colour, lw=1.3,
+                                  label=f"{R}, {split}")  # fmt: skip
             for clock, onset in (run.onsets if run.ended else {}).items():
                 if not onset.censored:
                     ax.axvline(onset.upper, color=COLOURS["chance"], lw=0.9, ls=":")

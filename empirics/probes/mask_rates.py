@@ -219,8 +219,7 @@ def _draw_phases(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, run: Run | 
 def _draw_over_training(ax: Axes, rows: pd.DataFrame) -> None:
     for split, part in rows.groupby("split", sort=False):
         colour, style, marker = _SPLIT_STYLES[str(split)]
-        look = {"color": colour, "ls": style, "marker": marker, "ms": 3}
-        draw_measured(ax, part, "step", "loss", label=f"{split} samples", **look)
+        draw_measured(ax, part, "step", "loss", label=f"{split} samples", color=colour, ls=style, marker=marker, ms=3)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
 
