@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fields", "learned", "steps"),
     [
-        ({"rule": "parity:4x6,G=2", "n_train": 96, "batch_size": 64}, (20, 110), 300),
+        ({"rule": "parity:4x6,G=2", "n_train": 96, "batch_size": 64}, (20, 110), 360),
         pytest.param({}, (30, 200), 480, marks=pytest.mark.slow),  # G = 3, N = 256
     ],
 )
