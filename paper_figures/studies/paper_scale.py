@@ -26,8 +26,11 @@ from ..exhibit import FIGURES, Exhibit, Name, figure_module
 from ..figures import OUTPUT, draw, measure_existing
 from ..gallery import write_gallery
 from ..presets import preset
-from ..store import RESULTS, results_folder
+from ..store import RESULTS, existing_runs, results_folder
 from .paper_scale_report import write_report
+
+LEAST_RUNS = 4
+"""A figure of fewer shows nothing."""
 
 
 def configs(model: str, seeds: int = 3) -> dict[str, RunConfig]:
@@ -58,9 +61,13 @@ def main() -> None:
 
 
 def draw_figures(runs: Path) -> None:
-    """The tables of the paper's figures at its own scale, and the figures, as far as the runs go; without runs none."""
+    """The tables of the paper's figures at its own scale, and the figures: those with `LEAST_RUNS` runs or more."""
     scale = preset("paper").in_folder(runs)
-    modules: dict[Name, Exhibit] = {n: figure_module(n) for n in FIGURES if figure_module(n).configs(scale)}
+    modules: dict[Name, Exhibit] = {
+        number: module
+        for number, module in ((number, figure_module(number)) for number in FIGURES)
+        if len(existing_runs(module.configs(scale), runs)) >= LEAST_RUNS
+    }
     for number, said in measure_existing(modules, scale, RESULTS).items():
         print(f"figure {number}: {said}")
     measured = [n for n in FIGURES if any(results_folder(scale.name, n).glob("*.parquet"))]

@@ -18,7 +18,7 @@ from ...empirics.text_tables import interval_text, markdown_table
 from ..claims_table import claims_by_criterion_markdown, dependent_claims, evaluate_by_criterion
 from ..shared.clock_plots import MARKERS, Colour, draw_onsets, ordered_colour, plain_log_ticks, step_axis
 from ..shared.clock_statistics import clock_order
-from ..shared.clock_tables import known, median_onset
+from ..shared.clock_tables import known, median_onset, steps_text
 from ..shared.judging import HEADLINE
 from ..shared.scaling_fits import POOLED, exponent_table
 
@@ -73,7 +73,7 @@ def statements(runs: pd.DataFrame) -> list[str]:
     for G, table in runs.groupby(runs["rule"].map(rule_complexity)):
         ruled = table[np.isfinite(table["tau_rule_upper"])]
         medians = [median_onset(table[table["n_train"] == n], "tau_mem") for n in sizes]
-        copied = ", ".join("not seen" if not np.isfinite(m) else f"{m:.0f}" for m in medians)
+        copied = ", ".join("not run" if np.isnan(m) else steps_text(m) for m in medians)
         ends = ruled["tau_rule_upper"]
         span = f" (by step {ends.min():.0f} to {ends.max():.0f})" if len(ruled) else ""
         found.append(
@@ -121,9 +121,10 @@ def draw(runs: pd.DataFrame, evaluations: pd.DataFrame) -> Figure:
 
 def _draw_window(ax: Axes, table: pd.DataFrame, sizes: list[int], style: tuple[Colour, str]) -> None:
     cells = [table[table["n_train"] == n] for n in sizes]
-    ratios = [median_onset(cell, "tau_mem") / median_onset(cell, "tau_rule") for cell in cells]
-    seen = np.isfinite(ratios)
-    ax.plot(np.array(sizes)[seen], np.array(ratios)[seen], color=style[0], marker=style[1], ms=4, lw=1)
+    medians = np.array([[median_onset(cell, clock) for clock in CLOCKS] for cell in cells])
+    seen = np.isfinite(medians).all(1)
+    ratios = medians[:, 1] / medians[:, 0]
+    ax.plot(np.array(sizes)[seen], ratios[seen], color=style[0], marker=style[1], ms=4, lw=1)
     ax.set_ylabel(r"median $\tau_{mem}$ / median $\tau_{rule}$")
 
 
