@@ -88,7 +88,8 @@ def plot(data: Data) -> Figure:
     _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, quality_table(runs), styles, flagged)
     shape = rule_shape(runs["rule"].iloc[0])
     seeds = runs["seed"].nunique()
-    figure.suptitle(f"Parity on {shape} grids, colour and marker by G; {seeds} seed{'s' * (seeds > 1)}, {len(runs)} runs", fontsize=10)
+    counts = f"{seeds} seed{'s' * (seeds > 1)}, {len(runs)} runs"
+    figure.suptitle(f"Parity on {shape} grids, colour and marker by G; {counts}", fontsize=10)
     extra: list[tuple[Artist, str]] = [
         (Line2D([], [], color=c, marker=m, ls=d, ms=4), f"G = {G}") for G, (c, m, d) in styles.items()
     ]
