@@ -61,7 +61,7 @@ def workplace(tmp_path, monkeypatch, request):
 
 def run_page(page: Path, slow: bool) -> None:
     code = "\n".join(text for text, is_slow in snippets(page, "python") if slow or not is_slow)
-    shorter = code.replace("steps=40,", "steps=20, n_eval=64,")
+    shorter = code.replace("steps=40,  # 1000", "steps=20, n_eval=64,  # 1000")
     exec(compile(shorter, str(page), "exec"), {"__name__": "__main__"})
 
 
