@@ -83,16 +83,13 @@ class Clocks:
         metric: Metric = "l2-ratio",
         embed: Callable[[Any], Any] | None = None,
     ) -> None:
-        if stop not in STOP_RULES:
-            raise ValueError(f"stop must be one of {', '.join(STOP_RULES)}, got {stop!r}")
         if train is None or (rule is None) == (control is None):
             raise ValueError("give Clocks(rule, train), or Clocks(train=x, control=held_out) for data without a rule")
-        self.stop, self.patience = stop, whole_number("patience", patience, least=1)
+        self.stop, self.patience = _stop_rule(stop, rule), whole_number("patience", patience, least=1)
         self._unruled: DataEvaluator | None = None
         if rule is None:
-            if encoding is not None or stop in RULED:
-                what = "an encoding" if encoding is not None else f"stop={stop!r}"
-                raise ValueError(f"{what} needs a rule; without one stop can be never, memorized, both or patience")
+            if encoding is not None:
+                raise ValueError("an encoding needs a rule")
             self._unruled = DataEvaluator(Memorization(train, control, metric, embed))
         else:
             self.rule = rule
@@ -149,17 +146,11 @@ class Clocks:
         censored while that is the last one; the second asks for 0.01 more copies than the control has, and p < 1e-3, at
         two evaluations in a row.
         """
-        if self._unruled:
-            return data_onsets(self.table)
-        if not self._rows:  # nothing is known
-            return {name: Onset(np.inf, 0.0, np.inf, True) for name in CLOCKS}
-        return self.find(CLOCKS)
+        return self._onsets(self.table)
 
     def find(self, criteria: Sequence[str]) -> dict[str, Onset]:
         """The onsets by any criteria of `CRITERIA`, by their names; ValueError before the first evaluation."""
-        table, null = self.table, self.null.memorization
-        n = table["n_generated"].to_numpy() if len(table) else None
-        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, null=null, n_generated=n)
+        return self._find(criteria, self.table)
 
     @property
     def null(self) -> NullOfCopying:
@@ -176,30 +167,47 @@ class Clocks:
     @property
     def should_stop(self) -> bool:
         """Whether the stop rule is met."""
-        if self.stop == "never" or not self._rows:
-            return False
-        if self.stop == "patience":
-            return self._evaluations_since_best() >= self.patience
-        if self._unruled:
-            onsets = self.onsets
-            return all(not onsets[name].censored for name in (["tau_mem"] if self.stop == "memorized" else onsets))
-        if self.stop == "window":
-            return not self.find(("window_closes",))["window_closes"].censored
-        onsets = self.onsets
-        known = {"tau_rule": not onsets["tau_rule"].censored, "tau_mem": not onsets["tau_mem"].censored}
-        if self.stop == "copied":
-            steps, copied = (self.table[name].to_numpy() for name in ("step", "memorization"))
-            # Where nearly all are copies, hardly a generation is left that could show the rule: tau_rule stays unseen.
-            spent = not detect_onset(steps, copied, 0.9, patience=3).censored
-            return spent or (all(known.values()) and not detect_onset(steps, copied, 0.3, patience=2).censored)
-        wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(self.stop, list(known))
-        return all(known[name] for name in wanted)
+        return self._meets(self.stop, self.table)
 
-    def _evaluations_since_best(self) -> int:
-        losses = self.table.get("held_out_loss", pd.Series(dtype=float)).to_numpy(float)
-        if len(losses) != len(self._rows) or np.isnan(losses).any():
-            raise ValueError("stop='patience' needs the held_out_loss of every evaluation; give it to see()")
-        return len(losses) - 1 - int(losses.argmin())
+    def stopping_step(self, stop: str) -> float:
+        """The step of the first evaluation at which a stop rule would have ended this training; inf if it would not.
+
+        Raises:
+            ValueError: an unknown rule, or one that needs a rule of the data or held-out losses that there are not.
+        """
+        _stop_rule(stop, None if self._unruled else self.rule)
+        table = self.table
+        return next((row["step"] for k, row in enumerate(self._rows, 1) if self._meets(stop, table[:k])), np.inf)
+
+    def _meets(self, stop: str, table: pd.DataFrame) -> bool:
+        """Whether evaluations meet a stop rule."""
+        if stop == "never" or table.empty:
+            return False
+        if stop == "patience":
+            return _evaluations_since_best(table) >= self.patience
+        if stop == "window":
+            return not self._find(("window_closes",), table)["window_closes"].censored
+        onsets = self._onsets(table)
+        wanted: Sequence[str] = {"ruled": ["tau_rule"], "memorized": ["tau_mem"]}.get(stop, list(onsets))
+        known = not any(onsets[name].censored for name in wanted)
+        if stop != "copied":
+            return known
+        steps, copied = (table[name].to_numpy() for name in ("step", "memorization"))
+        # Where nearly all are copies, hardly a generation is left that could show the rule: tau_rule stays unseen.
+        spent = not detect_onset(steps, copied, 0.9, patience=3).censored
+        return spent or (known and not detect_onset(steps, copied, 0.3, patience=2).censored)
+
+    def _onsets(self, table: pd.DataFrame) -> dict[str, Onset]:
+        if self._unruled:
+            return data_onsets(table)
+        if table.empty:  # nothing is known
+            return {name: Onset(np.inf, 0.0, np.inf, True) for name in CLOCKS}
+        return self._find(CLOCKS, table)
+
+    def _find(self, criteria: Sequence[str], table: pd.DataFrame) -> dict[str, Onset]:
+        n = table["n_generated"].to_numpy() if len(table) else None
+        null = self.null.memorization
+        return find_onsets(table, self.evaluator.chance, self.rule.alphabet, criteria, null=null, n_generated=n)
 
     def _read(self, generated: Tensor | np.ndarray | Generations) -> Generations:
         if isinstance(generated, tuple):
@@ -219,3 +227,18 @@ class Clocks:
             found = f"{int(x.min())}..{int(x.max())}"
             raise ValueError(f"generated symbols must lie in 0..{self.rule.alphabet - 1}, got {found}")
         return generations
+
+
+def _stop_rule(stop: str, rule: Rule | None) -> str:
+    if stop not in STOP_RULES:
+        raise ValueError(f"stop must be one of {', '.join(STOP_RULES)}, got {stop!r}")
+    if rule is None and stop in RULED:
+        raise ValueError(f"stop={stop!r} needs a rule; without one stop can be never, memorized, both or patience")
+    return stop
+
+
+def _evaluations_since_best(table: pd.DataFrame) -> int:
+    losses = table.get("held_out_loss", pd.Series(dtype=float)).to_numpy(float)
+    if len(losses) != len(table) or np.isnan(losses).any():
+        raise ValueError("stop='patience' needs the held_out_loss of every evaluation; give it to see()")
+    return len(losses) - 1 - int(losses.argmin())

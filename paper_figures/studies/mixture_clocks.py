@@ -98,11 +98,17 @@ def noisy(x: Tensor, sigma_data: float, stream: torch.Generator) -> tuple[Tensor
     return x + sigma[:, None] * noise, sigma, loss_weight(sigma, sigma_data)[:, None]
 
 
+def samples(n_train: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The training set and the held-out samples of a run: (n, dim) each."""
+    n_held = int(SETTINGS["held_out"])
+    x = population().sample(n_train + n_held, random_stream(seed, "samples", n_train)).float()
+    return x[:n_train], x[n_train:]
+
+
 def evaluations(n_train: int, seed: int) -> pd.DataFrame:
     """One run, until tau_mem is known: a row for each evaluation."""
-    mixture, dim, n_held = population(), int(SETTINGS["dim"]), int(SETTINGS["held_out"])
-    x = mixture.sample(n_train + n_held, random_stream(seed, "samples", n_train)).float()
-    train, held_out = x[:n_train], x[n_train:]
+    mixture, dim = population(), int(SETTINGS["dim"])
+    train, held_out = samples(n_train, seed)
     sigma_data = math.sqrt(SETTINGS["distance"] ** 2 / dim + SETTINGS["spread"] ** 2)  # the population's
     torch.manual_seed(random_stream(seed, "initial weights").initial_seed())
     net = Network(dim, int(SETTINGS["width"]), sigma_data)

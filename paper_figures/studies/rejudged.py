@@ -75,7 +75,7 @@ class Curve(NamedTuple):
 
 
 def committed_curves() -> Iterator[Curve]:
-    """Every learning curve in the results; one that two figures share comes once."""
+    """Every learning curve in the results, of each figure."""
     for number in NUMBERED:
         tables = {name: pd.read_parquet(results_folder("laptop", number) / f"{name}.parquet")
                   for name in ("runs", "evaluations")}  # fmt: skip
@@ -128,13 +128,18 @@ def judged(curve: Curve) -> dict[str, object]:
     return row | {f"tau_mem_chance_{end}": float(run[f"{former}_{end}"]) for end in ("lower", "upper")}
 
 
-def measure() -> Measured:
-    """All curves judged; a curve that two figures show is judged once, under the first."""
+def distinct_curves() -> list[Curve]:
+    """The committed curves; one that two figures show comes once, under the first."""
     curves: dict[tuple[object, ...], Curve] = {}
     for curve in committed_curves():
         shared = "laptop" if curve.source != "gpt_claims" else curve.source
         curves.setdefault((shared, *curve.run[KEY], curve.setting), curve)
-    table = pd.DataFrame([judged(curve) for curve in curves.values()])
+    return list(curves.values())
+
+
+def measure() -> Measured:
+    """All curves judged."""
+    table = pd.DataFrame([judged(curve) for curve in distinct_curves()])
     judge_figures(table)
     return [], {"runs": table, "claims": judged_claims(table)}
 

@@ -60,6 +60,8 @@ def test_a_stop_rule_is_met_when_it_says(stop, after):
         clocks.see(10 * 2**k, generations(300, int(300 * valid), int(300 * copied), k))
         met.append(clocks.should_stop)
     assert met == [k + 1 >= after for k in range(5)]
+    steps = clocks.table["step"].tolist()
+    assert clocks.stopping_step(stop) == (steps[after - 1] if after <= 5 else np.inf)
 
 
 def test_a_run_that_only_copies_ends_without_the_rule():
@@ -79,6 +81,8 @@ def test_patience_counts_from_the_tau_best():
         clocks.see(step, TRAIN, held_out_loss=loss)
         met.append(clocks.should_stop)
     assert met == [False] * 5 + [True]
+    assert clocks.stopping_step("patience") == 6
+    assert clocks.stopping_step("memorized") == 2
     assert clocks.table["held_out_loss"].tolist() == [3.0, 2.0, 2.5, 1.9, 2.0, 2.1]
     clocks.see(7, TRAIN)
     with pytest.raises(ValueError, match="needs the held_out_loss of every evaluation"):
@@ -148,6 +152,9 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="patience must be a whole number"):
         tc.Clocks(RULE, TRAIN, stop="patience", patience=0)
     clocks = tc.Clocks(RULE, TRAIN)
+    assert clocks.stopping_step("both") == np.inf  # nothing is seen yet
+    with pytest.raises(ValueError, match="stop must be one of never, ruled"):
+        clocks.stopping_step("soon")
     clocks.see(5, TRAIN)
     with pytest.raises(ValueError, match="steps must increase: 5 comes after 5"):
         clocks.see(5, TRAIN)
@@ -172,6 +179,9 @@ def test_data_without_a_rule_have_a_clock_of_copying_against_held_out_samples_an
     best = clocks.onsets["tau_best"]
     assert (best.step, best.lower, best.upper, best.censored) == (40, 20, 80, False)
     assert met == [False, False, False, True, True]
+    assert clocks.stopping_step("memorized") == 80
+    with pytest.raises(ValueError, match="needs a rule"):
+        clocks.stopping_step("ruled")
     assert ratios["memorization_low"] < 250 / 300 <= ratios["memorization_high"]
     assert ratios["chance_low"] <= ratios["chance"] < 0.05
     assert clocks.table["n_generated"].tolist() == [300] * 5
