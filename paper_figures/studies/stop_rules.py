@@ -47,8 +47,8 @@ def grid_runs() -> Iterator[tuple[str, Clocks, pd.Series]]:
 def mixture_runs() -> Iterator[tuple[str, Clocks, pd.Series]]:
     """The committed runs on a mixture, with the inverse of their held-out loss."""
     table = pd.read_csv(mixture_clocks.RESULTS / "evaluations.csv")
-    for (n_train, seed), seen in table.groupby(["n_train", "seed"]):
-        train, held_out = mixture_clocks.samples(n_train, seed)
+    for _, seen in table.groupby(["n_train", "seed"]):
+        train, held_out = mixture_clocks.samples(int(seen["n_train"].iloc[0]), int(seen["seed"].iloc[0]))
         clocks = Clocks(train=train, control=held_out, stop="never", seen=seen)
         yield "mixture", clocks, 1 / seen["held_out_loss"]
 
