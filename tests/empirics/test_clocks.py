@@ -102,7 +102,7 @@ def test_images_are_read_by_the_encoding():
     assert blurred["rule_accuracy"] == 0
 
 
-@pytest.mark.parametrize("model", ["gpt-nano", "dit-nano"])
+@pytest.mark.parametrize("model", ["gpt-nano", pytest.param("dit-nano", marks=pytest.mark.slow)])
 def test_the_onsets_are_those_of_training_on_the_same_generations(tmp_path, model):
     """The kept samples of a run, shown to clocks of one's own."""
     config = RunConfig(

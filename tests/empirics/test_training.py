@@ -136,7 +136,7 @@ def killed_run(path, config, seconds):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:.*continuing from an earlier:UserWarning")
-@pytest.mark.parametrize("config", [TINY, TINY_DIT], ids=["gpt", "dit"])
+@pytest.mark.parametrize("config", [TINY, pytest.param(TINY_DIT, marks=pytest.mark.slow)], ids=["gpt", "dit"])
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path, config):
     tc.train(config, tmp_path / "whole", progress=False)
     delays = random.Random(0)

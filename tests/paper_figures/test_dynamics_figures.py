@@ -450,7 +450,7 @@ def test_a_montage_without_all_families_does_not_agree() -> None:
             assert module.measured({"samples": part}).endswith("; undecided")
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+@pytest.mark.parametrize("scale", ["smoke", pytest.param("laptop", marks=pytest.mark.slow)])
 def test_montage_of_binary_rules_shows_every_variant_once(scale: str) -> None:
     data = fig05.compute(preset(scale), [])
     with figure_style():

@@ -95,6 +95,7 @@ def one_call(out, runs, seconds):
         return work(scale, out, executor, progress=False, committed=False)
 
 
+@pytest.mark.slow
 def test_calls_continue_from_the_files_of_the_call_before_alone(tmp_path, two_runs, monkeypatch):
     """Each step takes a second, and each call has 25 of them."""
     assert "2 of 2 runs have ended" in one_call(tmp_path / "whole", tmp_path / "runs", None)

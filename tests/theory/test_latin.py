@@ -18,7 +18,9 @@ def large():
     return {spec: tc.rule(spec) for spec in LARGE}
 
 
-@pytest.mark.parametrize(("spec", "size"), [("latin:6", 812851200), ("sudoku:2x3", 28200960)])
+@pytest.mark.parametrize(
+    ("spec", "size"), [pytest.param("latin:6", 812851200, marks=pytest.mark.slow), ("sudoku:2x3", 28200960)]
+)
 def test_large_support_size(large, spec, size):
     assert large[spec].support_size == size
     assert large[spec].entropy == pytest.approx(math.log(size), rel=1e-14)
