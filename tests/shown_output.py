@@ -90,7 +90,7 @@ def _value(number: str) -> float:
 
 
 def _same_first_words(shown: str, got: str) -> bool:
-    first, other = (re.findall(r"[a-z]\w{3,}", text.partition("\n")[0]) for text in (shown, got))
+    first, other = (re.findall(r"[a-z_]{4,}", text.partition("\n")[0]) for text in (shown, got))
     return first == other and bool(shown) == bool(got)
 
 
