@@ -297,7 +297,8 @@ def draw(runs: pd.DataFrame, table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     for (name, (colour, marker, label)), fit in zip(CLOCKS.items(), fits.to_dict("records"), strict=True):
         shift = 1.04 ** (runs["seed"].to_numpy(float) - 2)
         draw_onsets(ax, runs, name, runs["n_train"].to_numpy(float) * shift, (COLOURS[colour], marker), size=4.5)
-        text = f"{label}\nexponent {exponent_text(fit).replace(': ', chr(10))}"
+        exponent = exponent_text(fit).replace(": ", "\n")
+        text = f"{label}\nexponent {exponent}"
         known = fitted(runs, name)
         at = sorted(known["n_train"].unique()) if math.isfinite(fit["exponent"]) else []
         curve = fit_scaling(known, name, n_boot=0, by=()).predict(at).tolist() if at else []

@@ -73,8 +73,7 @@ def test_gpt_learns_the_rule_then_memorizes(tmp_path, fields, learned, steps):
     floors = run.floors
     assert floors["empirical"] == pytest.approx(math.log(config.n_train) / 24)
     assert floors["population"] == pytest.approx(run.rule.entropy / 24)
-    copied = floors["empirical"] + 0.4 * (floors["population"] - floors["empirical"])  # nearer to the training set's
-    assert floors["empirical"] < metrics["loss"].iloc[-1] < copied
+    assert floors["empirical"] < metrics["loss"].iloc[-1] < 1.25 * floors["empirical"]
     window = metrics[(metrics.step >= rule.upper) & (metrics.step <= mem.lower)]
     assert (window["novel_valid"] > 0.8).any()
 
