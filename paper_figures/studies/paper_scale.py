@@ -2,7 +2,7 @@
 
     python -m twoclocks.paper_figures.studies.paper_scale --max-time 8h
 
-48 runs: G in {2, 3, 4, 6}, N in {512, .., 4096}, 3 seeds, seed by seed; some 15 core-hours with AVX512-BF16. Where
+48 runs: G in {2, 3, 4, 6}, N in {512, .., 4096}, 3 seeds, smallest N first; some 15 core-hours with AVX512-BF16. Where
 bf16 is emulated GPT-micro is trained in place of GPT-mini. They are the first stage of the paper's queue, and the same
 runs in the same folder. The command may be stopped at any moment and called again, on the same machine or another: runs
 that are committed in results/paper_scale are not trained again. Each call adds to that folder what has ended: light
@@ -53,7 +53,7 @@ def main() -> None:
     if not asked.collect_only:
         grid = configs("gpt-mini" if has_native_bf16() else "gpt-micro")
         with time_limit(asked.max_time):
-            sweep(list(grid.values()), asked.runs, in_order=True)
+            sweep(sorted(grid.values(), key=lambda config: config.n_train), asked.runs, in_order=True)
     print(f"{collect(asked.runs)} runs in {SCALE}")
     write_report(SCALE, len(configs("gpt-mini")))
     draw_figures(asked.runs)
