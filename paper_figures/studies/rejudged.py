@@ -46,7 +46,6 @@ VARIED = {22: "encoding", 24: "lr", 25: "weight_decay", 26: "lr", 27: "weight_de
 ONSETS_ONLY = (
     "laptop/fig01/final.parquet", "laptop/fig02/runs.parquet", "laptop/fig07/final.parquet",
     "laptop/fig10/runs.parquet", "laptop/fig12/runs.parquet", "laptop/fig21/runs.parquet", "laptop/fig23/runs.parquet",
-    "gain_of_copying/runs.csv", "grid_size/runs.csv", "memorization_exponent/runs.csv", "network_size/runs.csv",
 )  # fmt: skip
 """Committed tables of onsets without curves."""
 JUDGED = {

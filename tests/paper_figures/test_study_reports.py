@@ -8,22 +8,11 @@ import pytest
 
 from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
-from twoclocks.paper_figures.studies import (
-    gain_of_copying,
-    grid_size,
-    masked_clocks,
-    memorization_exponent,
-    network_size,
-    other_seeds,
-)
+from twoclocks.paper_figures.studies import masked_clocks, other_seeds
 
 LAPTOP = preset("laptop")
 CONFIGS = {
-    gain_of_copying: gain_of_copying.configs(LAPTOP),
-    grid_size: grid_size.configs(LAPTOP),
     masked_clocks: masked_clocks.configs(),
-    memorization_exponent: memorization_exponent.configs(),
-    network_size: network_size.configs(LAPTOP),
     other_seeds: other_seeds.configs(LAPTOP),
 }
 
