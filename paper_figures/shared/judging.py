@@ -16,11 +16,6 @@ MOST_WORDS = 39
 HEADLINE = "tau_mem"
 FORMER_NOTE = "clocks by the former criteria"
 """On figures whose curves were not kept, so that their clocks cannot be judged again."""
-FORMER_STUDY = (
-    "The clocks here are by the former criteria (tau_mem: memorization significantly above chance; tau_rule: copies "
-    "counted), and were not judged again, for the curves were not kept."
-)
-"""In the reports of studies of which that is so."""
 CRITERIA = {
     HEADLINE: "copying beyond the null",
     "tau_mem_10": "a memorization of 0.1",

@@ -85,10 +85,10 @@ def equal_exponents_p(table: pd.DataFrame, x: str, by: str) -> float:
 
 
 def shared_exponent(
-    table: pd.DataFrame, onset: str = "tau_mem", x: str = "n_train", by: str | Sequence[str] = ()
+    table: pd.DataFrame, onset: str = "tau_mem", by: str | Sequence[str] = ()
 ) -> tuple[float, float, float]:
-    """The exponent of an onset in x, shared by the groups, with its 95% profile-likelihood interval."""
-    return _with_interval(fit_scaling(table, onset, x, by, n_boot=0))
+    """The exponent of an onset in N, shared by the groups, with its 95% profile-likelihood interval."""
+    return _with_interval(fit_scaling(table, onset, by=by, n_boot=0))
 
 
 def _separate(table: pd.DataFrame, n_boot: int = 0) -> dict[str, ScalingFit]:
