@@ -25,7 +25,7 @@ PAPER = (
 )
 MISSING = (
     "the paper's mini model and N = 4096, with which Latin squares and Sudoku may be learned; runs long enough to "
-    "copy, or a smaller N; clocks by today's criterion"
+    "copy, or a smaller N"
 )
 ONSETS = ("tau_rule", "tau_novel", "tau_mem")
 

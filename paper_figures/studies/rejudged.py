@@ -1,13 +1,14 @@
-"""The committed learning curves judged again by the criteria of copying of today, without training.
+"""The committed learning curves judged again by the criteria of copying of today; runs without one are trained again.
 
-    python -m twoclocks.paper_figures.studies.rejudged
+    python -m twoclocks.paper_figures.studies.rejudged --max-time 2h
 
 Runs that were measured before there was a null of copying have clocks by former criteria: tau_mem struck at
 significantly more than chance, and tau_rule counted copies. Where their curves are committed, the clocks are found
-again; the null needs the training set alone, which rule, N and seed fix. Where onsets alone are committed, runs must be
-trained again; the report lists them. The claims are judged on the curves too, by three criteria. Writes runs.csv,
-claims.csv, report.md and provenance.json into results/rejudged, and today's clocks into the tables of the figures whose
-every run has a curve; ``--report-only`` makes the report again.
+again; the null needs the training set alone, which rule, N and seed fix. Where onsets alone are committed, runs are
+trained again, as far as the time reaches, and are committed with their evaluations in results/laptop_runs. The claims
+are judged on the curves too, by three criteria. Writes runs.csv, claims.csv, report.md and provenance.json into
+results/rejudged, and today's clocks into the tables of the figures whose every run has a curve; ``--report-only`` makes
+the report again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...empirics import RunConfig, find_onsets
+from ...empirics import RunConfig, find_onsets, sweep
 from ...empirics.data import training_set
 from ...empirics.runs.run import environment
 from ...empirics.statistics.claim_trends import SETTINGS
@@ -29,12 +30,15 @@ from ...empirics.statistics.runs_table import architecture
 from ...empirics.text_tables import interval_text, markdown_table
 from ...theory import NullOfCopying, chance_memorization, null_of_copying
 from ...theory import rule as build_rule
+from ..catalogue import dissected
 from ..claims_table import claims_by_criterion_markdown, evaluate_by_criterion
+from ..committed import collect
+from ..exhibit import figure_module
 from ..presets import preset
 from ..shared.judging import CRITERIA, under
 from ..shared.scaling_fits import equal_exponents_p, shared_exponent
 from ..store import RESULTS as COMMITTED
-from ..store import read_provenance, results_folder
+from ..store import read_data, read_provenance, results_folder
 from .command import Measured, run_study
 
 COMMAND = "python -m twoclocks.paper_figures.studies.rejudged"
@@ -43,21 +47,27 @@ NUMBERED = (4, 8, 9, 28)
 """Figures whose evaluations bear the number of their run."""
 VARIED = {22: "encoding", 24: "lr", 25: "weight_decay", 26: "lr", 27: "weight_decay"}
 """Figures whose curves bear the run's identity, with the setting that they vary."""
-ONSETS_ONLY = (
-    "laptop/fig01/final.parquet", "laptop/fig02/runs.parquet", "laptop/fig07/final.parquet",
-    "laptop/fig10/runs.parquet", "laptop/fig12/runs.parquet", "laptop/fig21/runs.parquet", "laptop/fig23/runs.parquet",
-)  # fmt: skip
-"""Committed tables of onsets without curves."""
+SETTING = {**VARIED, 23: "encoding"}
+"""What the runs of a figure vary beside `KEY`; Figure 23 has those of Figure 22."""
 JUDGED = {
-    1: ("final",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 12: ("runs",),
-    22: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",), 27: ("runs",), 28: ("runs",),
+    1: ("final",), 2: ("runs",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 10: ("runs",),
+    12: ("runs",), 21: ("runs",), 22: ("runs",), 23: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",),
+    27: ("runs",), 28: ("runs",),
 }  # fmt: skip
-"""Tables of figures whose runs all have a committed curve, there or in another figure."""
+"""Tables of figures whose clocks are judged, where all of their runs have a committed curve, there or elsewhere."""
+ONSETS_ONLY = (10, 2, 21)
+"""Figures without curves: those of their runs that have none elsewhere are trained again."""
+RETRAINED = COMMITTED / "laptop_runs"
+"""These runs, light."""
+RUNS = Path("runs/rejudged")
+"""Where they are trained."""
+_OF_CLAIMS = 10
 LONG = "dissected"
 """The setting of the one run that is looked into, whose curve is in Figure 2: it has more steps than others of its
 key."""
 OF_COPYING = ("tau_mem_chance", "tau_mem", "tau_mem_10")
 NAMES = ("tau_rule", "tau_rule_all", "tau_mem", "tau_mem_10")
+ENDS = [f"{name}_{end}" for name in (*NAMES, "tau_mem_chance") for end in ("lower", "upper")]
 LEAST_SIZES = 3
 """N at which a rule must have been trained for its exponent to be compared."""
 KEY = ["model", "rule", "n_train", "seed"]
@@ -91,14 +101,22 @@ def committed_curves() -> Iterator[Curve]:
     folder = results_folder("laptop", 2)
     run = pd.read_parquet(folder / "single.parquet").iloc[0]
     yield Curve("fig02", run, LONG, int(run["n_eval"]), pd.read_parquet(folder / "curves.parquet"))
-    folder = COMMITTED / "gpt_claims"
+    for folder in (COMMITTED / "gpt_claims", RETRAINED):
+        yield from _counted_curves(folder)
+
+
+def _counted_curves(folder: Path) -> Iterator[Curve]:
+    """The curves of a folder whose evaluations.csv counts the generations in each state."""
+    if not (folder / "evaluations.csv").exists():
+        return
     runs, counts = (pd.read_csv(folder / f"{name}.csv") for name in ("runs", "evaluations"))
+    total = counts[["novel_valid", "memorized", "violating", "ambiguous"]].sum(axis=1)
     valid = counts["novel_valid"] + counts["memorized"]
-    total = valid + counts["violating"] + counts["ambiguous"]
     counts = counts.assign(rule_accuracy=valid / total, memorization=counts["memorized"] / total)
+    identity = ["name"] if "name" in counts else KEY
     for _, run in runs.iterrows():
-        mine = counts[(counts[KEY] == run[KEY]).all(axis=1)]
-        yield Curve("gpt_claims", run, "", int(run["n_eval"]), mine)
+        mine = counts[(counts[identity] == run[identity]).all(axis=1)]
+        yield Curve(folder.name, run, "", int(run["n_eval"]), mine)
 
 
 @cache
@@ -137,10 +155,27 @@ def distinct_curves() -> list[Curve]:
 
 
 def measure() -> Measured:
-    """All curves judged."""
+    """What has no curve trained again, as far as the time reaches, and all curves judged."""
+    known = {(*curve.run[KEY], curve.setting) for curve in distinct_curves() if curve.source != "gpt_claims"}
+    again = [config for config in without_curve() if (*_key(config), "") not in known]
+    if again:
+        sweep(again, RUNS)
+        collect(RUNS, RETRAINED)
     table = pd.DataFrame([judged(curve) for curve in distinct_curves()])
     judge_figures(table)
     return [], {"runs": table, "claims": judged_claims(table)}
+
+
+def without_curve() -> list[RunConfig]:
+    """The runs of the figures of `ONSETS_ONLY`, but for the one that is looked into."""
+    scale = preset("laptop")
+    looked_into = dissected(scale, scale.dit)
+    configs = [config for number in ONSETS_ONLY for config in figure_module(number).configs(scale)]
+    return [config for config in dict.fromkeys(configs) if config not in looked_into]
+
+
+def _key(config: RunConfig) -> tuple[object, ...]:
+    return tuple(getattr(config, name) for name in KEY)
 
 
 def judge_figures(table: pd.DataFrame) -> None:
@@ -149,56 +184,58 @@ def judge_figures(table: pd.DataFrame) -> None:
     Args:
         table: runs.csv.
     """
-    laptop = table[table["source"] != "gpt_claims"]
-    found = {(*row[KEY], row["setting"]): row for _, row in laptop.iterrows()}
-    ends = [f"{name}_{end}" for name in (*NAMES, "tau_mem_chance") for end in ("lower", "upper")]
+    found = _by_key(table)
     for number, names in JUDGED.items():
         folder = results_folder("laptop", number)
+        tables = read_data(folder)
+        rows = {name: [found.get(key) for key in _keys(number, tables[name])] for name in names}
+        if any(row is None for mine in rows.values() for row in mine):
+            continue
         for name in names:
-            runs = pd.read_parquet(folder / f"{name}.parquet")
-            field = VARIED.get(number)
-            rows = []
-            for _, run in runs.iterrows():
-                rows.append(found[(*run[KEY], f"{field}={run[field]}" if field else "")])
-            new = pd.DataFrame(rows).reset_index(drop=True)
-            runs = runs.assign(null=new["null"].astype(float), **{end: new[end].astype(float) for end in ends})
-            runs.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+            new = pd.DataFrame(rows[name]).reset_index(drop=True)
+            tables[name] = tables[name].assign(**{column: new[column].astype(float) for column in ("null", *ENDS)})
+            if (again := new["source"] == RETRAINED.name).any():
+                tables[name].loc[again, "last_step"] = new.loc[again, "last_step"].astype(int)
+        if derive := getattr(figure_module(number), "derived", None):
+            tables |= derive(tables["runs"])
+        for name, one in tables.items():
+            one.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
         record = read_provenance(folder) | {"clocks": {"command": COMMAND, **environment()}}
         (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def _by_key(table: pd.DataFrame) -> dict[tuple[object, ...], pd.Series]:
+    """The judged runs of the laptop preset by `KEY` and setting."""
+    return {(*row[KEY], row["setting"]): row for _, row in table[table["source"] != "gpt_claims"].iterrows()}
+
+
+def _keys(number: int, runs: pd.DataFrame) -> list[tuple[object, ...]]:
+    """The same of the runs in a table of a figure."""
+    field = SETTING.get(number)
+    return [(*run[KEY], f"{field}={run[field]}" if field else "") for _, run in runs.iterrows()]
+
+
 def judged_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """C1 to C6 on the runs of the laptop preset that have curves, by each of `CRITERIA`: one row a verdict.
+    """C1 to C6 on the runs of Figure 10 that have curves, by each of `CRITERIA`: one row a verdict.
 
     The 6x6 runs of gpt_claims stopped once they memorized by the former criterion; a run that ends because of what is
     measured would bias a censored fit, so they are left out.
     """
-    runs = table[(table["setting"] == "") & (table["source"] != "gpt_claims")]
-    runs = runs[runs["rule"].str.startswith("parity:")].reset_index(drop=True)
-    kinds = preset("laptop").architectures
-    settings = pd.DataFrame(
-        [{name: getattr(kinds[kind].config(model=model), name) for name in SETTINGS}
-         for kind, model in zip(runs["architecture"], runs["model"], strict=True)]
-    )  # fmt: skip
-    runs = pd.concat([runs, settings], axis=1)
-    return evaluate_by_criterion(runs)
+    found, configs = _by_key(table), figure_module(_OF_CLAIMS).configs(preset("laptop"))
+    known = [(config, found[key]) for config in configs if (key := (*_key(config), "")) in found]
+    settings = pd.DataFrame([{name: getattr(config, name) for name in SETTINGS} for config, _ in known])
+    runs = pd.DataFrame([run for _, run in known]).reset_index(drop=True)
+    return evaluate_by_criterion(pd.concat([runs, settings], axis=1))
 
 
-def to_train_again(table: pd.DataFrame) -> pd.DataFrame:
-    """For each committed table of onsets alone: its runs, and how many of them have a judged curve in another table."""
-    usual = table[(table["setting"] == "") & (table["source"] != "gpt_claims")]
-    known = set(usual[KEY].itertuples(index=False, name=None))
-    rows = []
-    for name in ONSETS_ONLY:
-        path = COMMITTED / name
-        runs = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        usual = runs
-        for field in ("encoding", "noise_mean", "batch_size", "lr"):  # a setting that the shared runs do not vary
-            if field in runs and runs[field].nunique() > 1:  # learning rates differ between models
-                usual = usual[usual[field] == usual.groupby("model")[field].transform(lambda v: v.mode().iloc[0])]
-        keys = usual[KEY].drop_duplicates().itertuples(index=False, name=None)
-        rows.append({"table": name, "runs": len(runs), "judged": sum(key in known for key in keys)})
-    return pd.DataFrame(rows)
+def left(table: pd.DataFrame) -> dict[int, tuple[int, int]]:
+    """Of each figure that cannot be judged yet: how many of its runs have no curve, and how many it has."""
+    found, counts = _by_key(table), {}
+    for number, names in JUDGED.items():
+        keys = {key for name in names for key in _keys(number, read_data(results_folder("laptop", number))[name])}
+        if missing := sum(key not in found for key in keys):
+            counts[number] = (missing, len(keys))
+    return counts
 
 
 def exponents(table: pd.DataFrame) -> list[list[str]]:
@@ -240,7 +277,6 @@ def write_report(folder: Path) -> None:
                      int(seen["tau_rule_all"].sum()), int(seen["tau_rule"].sum()), int(late.sum()),
                      f"{part['null'].min():.2g} to {part['null'].max():.2g}",
                      f"{part['most_copied'].min():.2f} to {part['most_copied'].max():.2f}"])  # fmt: skip
-    again = to_train_again(table)
     sections = [
         "# The committed curves judged again",
         f"`{COMMAND}`: {len(table)} runs whose learning curves are committed, under the criteria of today. "
@@ -265,23 +301,25 @@ def write_report(folder: Path) -> None:
         ),
         "Exponent of each clock of copying in N (95% profile likelihood), for rules whose every curve reaches 0.2:",
         markdown_table(["source", "model", "rule", *OF_COPYING], exponents(table)),
-        "The claims on the runs of 4x6 parity whose curves are committed, judged by the headline criterion and at two "
-        "others; the last column says whether the verdict depends on the criterion. Larger networks have no curves, so "
-        "that C2 cannot be judged; C4 for GPT rests on the rules and N of Figures 4 and 28:",
+        "The claims on the runs of Figure 10, judged by the headline criterion and at two others; the last column says "
+        "whether the verdict depends on the criterion:",
         claims_by_criterion_markdown(pd.read_csv(folder / "claims.csv")),
         "Do the rules' exponents differ in DiT? p that all rules with three N or more share one, by each criterion:",
         markdown_table(
             ["criterion", "p"],
             [[f"{name}: {CRITERIA[name]}", f"{p:.2g}"] for name, p in equal_exponents(table).items()],
         ),
-        "Tables that hold onsets alone: their runs, and how many of them are judged above by a curve of another table. "
-        "The others must be trained again, and so must runs that stopped before they copied:",
-        markdown_table(
-            ["table", "runs", "judged above"],
-            [[str(cell) for cell in row] for row in again.itertuples(index=False, name=None)],
-        ),
+        *_left_text(table),
     ]
     (folder / "report.md").write_text("\n\n".join(sections) + "\n")
+
+
+def _left_text(table: pd.DataFrame) -> list[str]:
+    counts = left(table)
+    if not counts:
+        return []
+    each = "; ".join(f"Figure {number}, {missing} of {runs}" for number, (missing, runs) in counts.items())
+    return [f"Runs without a curve, which are still to be trained again: {each}. These figures keep the former clocks."]
 
 
 if __name__ == "__main__":
