@@ -143,7 +143,7 @@ def write(stored, rows):
         "",
         "`python tests/benchmarks/masked_speed.py`: Hugging Face's BertForMaskedLM of the same layers, heads, width,",
         "on the same batches (D = 36, batch 128), turn by turn, one process, one thread; ms per step, seconds of the",
-        "processor, medians over turns; ratios: faster BERT / ours, and BERT in the same precision / ours (of medians).",
+        "processor, medians over turns; ratios: faster BERT / ours, and BERT of the same precision / ours, by medians.",
         "Nothing else ran on the machine, a virtual Intel Xeon with AVX512-BF16 and AMX.",
         f"Versions `{json.dumps(versions)}`.",
         "",
