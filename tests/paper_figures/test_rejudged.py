@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import twoclocks as tc
-from twoclocks.paper_figures.store import results_folder
+from twoclocks.paper_figures.store import read_data, read_provenance, results_folder, write_data
 from twoclocks.paper_figures.studies import rejudged
 
 
@@ -58,9 +58,54 @@ def test_figures_whose_every_run_has_a_curve_carry_the_clocks_of_the_table():
     assert len(merged) == len(runs)
     for name in ("tau_mem_lower", "tau_mem_upper", "tau_rule_upper", "tau_mem_chance_upper"):
         np.testing.assert_array_equal(merged[f"{name}_x"], merged[f"{name}_y"].astype(float))
+    left = rejudged.left(table)
     for number, names in rejudged.JUDGED.items():
         for name in names:
-            assert "null" in pd.read_parquet(results_folder("laptop", number) / f"{name}.parquet")
+            columns = pd.read_parquet(results_folder("laptop", number) / f"{name}.parquet").columns
+            assert ("null" in columns) == (number not in left)
+
+
+def test_runs_trained_again_are_read_from_their_counted_evaluations(tmp_path, monkeypatch):
+    rows = {"model": "gpt-nano", "rule": "parity:4x6,G=2", "n_train": 96, "seed": 7, "n_eval": 8}
+    pd.DataFrame([{"name": "one", **rows}, {"name": "two", **rows, "seed": 8}]).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    counts = {"novel_valid": [1, 2], "memorized": [0, 4], "violating": [6, 2], "ambiguous": [1, 0]}
+    pd.DataFrame({"name": ["two", "two"], "step": [10, 20], **counts}).to_csv(tmp_path / "evaluations.csv", index=False)
+    first, second = rejudged._counted_curves(tmp_path)
+    assert (first.source, first.n_eval, len(first.metrics)) == (tmp_path.name, 8, 0)
+    assert second.run["seed"] == 8
+    assert second.metrics["rule_accuracy"].tolist() == [1 / 8, 6 / 8]
+    assert second.metrics["memorization"].tolist() == [0, 0.5]
+    assert list(rejudged._counted_curves(tmp_path / "none")) == []
+
+
+def test_a_figure_is_judged_only_when_all_of_its_runs_are(tmp_path, monkeypatch):
+    """Two runs of a made-up figure; one of them is trained again, so that it ended at another step."""
+    folder = tmp_path / "fig10"
+    runs = pd.DataFrame({"model": "gpt-nano", "rule": "r", "n_train": 8, "seed": [0, 1], "last_step": [50, 60],
+                         "tau_mem_lower": 1.0, "tau_mem_upper": 2.0})  # fmt: skip
+    monkeypatch.setattr(rejudged, "results_folder", lambda preset, number: folder)
+    monkeypatch.setattr(rejudged, "JUDGED", {10: ("runs",)})
+    monkeypatch.setattr(rejudged, "figure_module", lambda number: type("Module", (), {"derived": _doubled}))
+    write_data(folder, {"runs": runs}, [], 0.0, "by hand")
+    judged = runs.assign(setting="", source=["fig04", rejudged.RETRAINED.name], null=0.1, last_step=[50, 70])
+    judged = judged.assign(**dict.fromkeys(rejudged.ENDS, 5.0))
+    assert rejudged.left(judged.head(1)) == {10: (1, 2)}
+    rejudged.judge_figures(judged.head(1))
+    pd.testing.assert_frame_equal(read_data(folder)["runs"], runs)
+    assert rejudged.left(judged) == {}
+    rejudged.judge_figures(judged)
+    new = read_data(folder)
+    assert new["runs"]["tau_mem_upper"].tolist() == [5.0, 5.0]
+    assert new["runs"]["last_step"].tolist() == [50, 70]
+    assert new["doubled"]["seed"].tolist() == [0, 2]
+    assert read_provenance(folder)["clocks"]["command"] == rejudged.COMMAND
+
+
+@staticmethod
+def _doubled(runs):
+    return {"doubled": pd.DataFrame({"seed": 2 * runs["seed"]})}
 
 
 def test_the_committed_claims_are_those_of_the_committed_table():
