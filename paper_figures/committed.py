@@ -98,6 +98,8 @@ def run_row(run: Run) -> dict[str, object]:
         "steps": result["steps"],
         "chance": result["chance"],
         "null": run.null,
+        "rung": result["null"]["rung"],
+        "null_error": result["null"]["standard_error"],
         **{str(name): value for name, value in onsets.items() if str(name).startswith("tau_")},
         "seconds": result["seconds"],
         "device": result["device"],

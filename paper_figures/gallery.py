@@ -122,7 +122,10 @@ def _entry(number: int, preset_name: str) -> str:
     answers = [f"**We measured:** {line}{'' if line.endswith('…') else '.'}", *([judged] if judged else [])]
     if len(line.split()) < len(measured.split()):
         answers.append(f"In full: {measured}.")
-    answers.append(f"**Scale:** {_scale(facts['configs'])}. **Missing:** {module.MISSING or 'nothing'}.")
+    missing = [module.MISSING] if module.MISSING else []
+    if unknown := facts.get("without_curve"):
+        missing.append(f"the clocks of {unknown} runs, whose curves were not kept")
+    answers.append(f"**Scale:** {_scale(facts['configs'])}. **Missing:** {'; '.join(missing) or 'nothing'}.")
     return "\n\n".join([*lines, *answers, f"Cost: {cost}.", image, *_at_paper_scale(number, preset_name)])
 
 

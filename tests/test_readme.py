@@ -9,8 +9,8 @@ from scipy.stats import rankdata, spearmanr
 from shown_output import check, printed, snippets
 
 import twoclocks as tc
-from twoclocks.paper_figures.claims_table import committed_tables, evaluate
 from twoclocks.paper_figures.shared.clock_statistics import turn
+from twoclocks.paper_figures.shared.judging import HEADLINE
 from twoclocks.paper_figures.store import RESULTS, read_data, results_folder
 
 README = Path(__file__).parents[1] / "README.md"
@@ -40,35 +40,54 @@ def test_there_is_a_snippet_for_each_use():
     assert all(any(use in snippet.code for snippet in SNIPPETS) for use in USES)
 
 
-def test_the_claims_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", CLAIMS.read_text(), flags=re.M))
-    committed = evaluate(committed_tables("laptop"))
-    for verdict in committed:
-        name, _, kind = verdict.claim.partition(" ")
-        if name not in rows:
-            continue  # C7 and C8 stand in the gallery alone
-        cell = rows[name].split("|")[{"GPT": 1, "DiT": 2, "": 2}[kind]]
-        assert cell.strip().endswith(f", {verdict.verdict}")
-        if verdict.ci is None:
-            assert "sizes differ in learning rate" in verdict.note
-            assert cell.strip().startswith("sizes at different learning rates")
-            continue
-        low, high = verdict.ci
-        assert f"{verdict.estimate:.2g} ({low:.2g} to {high:.2g})" in cell
-    assert set(rows) == {f"C{k}" for k in range(1, 7)}
+def claim_rows():
+    """The cells of the table of claims by C1 to C6: the paper's grids, GPT, DiT, what depends on the criterion."""
+    rows = re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", CLAIMS.read_text(), flags=re.M)
+    cells = {name: [cell.strip() for cell in row.split("|")] for name, row in rows if row.count("|") == 3}
+    assert set(cells) == {f"C{k}" for k in range(1, 7)}
+    return cells
 
 
-def test_the_claims_on_6x6_grids_are_those_of_the_committed_runs():
-    rows = dict(re.findall(r"^\| (C\d) [a-z][^|]*\|(.*)\|$", CLAIMS.read_text(), flags=re.M))
-    verdicts = {v.claim: v for v in tc.evaluate_claims(tc.read_runs_csv(RESULTS / "gpt_claims" / "runs.csv"))}
-    for name in ("C1", "C3", "C4", "C5"):
-        cell, verdict = rows[name].split("|")[0].strip(), verdicts[name]
-        digits = ".3g" if name == "C3" else ".2g"
-        low, high = (format(end, digits) for end in verdict.ci)
-        assert cell.startswith(f"{verdict.estimate:{digits}} ({low} to {high})")
-        assert cell.endswith(f", {verdict.verdict}")
-    slopes = re.findall(r"(-?\d\.\d\d) \+- ", verdicts["C5"].note)
-    assert "slopes {} and {}), not at 4 and 6 ({} and {})".format(*slopes) in " ".join(CLAIMS.read_text().split())
+def verdict_text(row):
+    if pd.isna(row["estimate"]):
+        return row["verdict"]
+    return "{:.2g} ({:.2g} to {:.2g}), {}".format(*row[["estimate", "low", "high", "verdict"]])
+
+
+@pytest.mark.parametrize(("study", "columns"), [("rejudged", {"GPT": 1, "DiT": 2, "": 2}), ("paper_scale", {"GPT": 0})])
+def test_the_claims_are_those_of_the_committed_runs(study, columns):
+    cells = claim_rows()
+    claims = pd.read_csv(RESULTS / study / "claims.csv")
+    checked = 0
+    for _, row in claims[claims["criterion"] == HEADLINE].iterrows():
+        name, _, kind = row["claim"].partition(" ")
+        if kind in columns:
+            assert cells[name][columns[kind]] == verdict_text(row)
+            checked += 1
+    assert checked == (11 if study == "rejudged" else 4)
+
+
+def test_the_claims_say_where_a_verdict_depends_on_the_criterion():
+    cells = claim_rows()
+    claims = pd.read_csv(RESULTS / "rejudged" / "claims.csv")
+    words = {"tau_mem_10": "at a memorization of 0.1", "tau_mem_chance": "by the former criteria"}
+    for claim, part in claims.groupby("claim"):
+        name, _, kind = claim.partition(" ")
+        verdicts = dict(zip(part["criterion"], part["verdict"], strict=True))
+        for criterion, text in words.items():
+            said = f"{kind} {verdicts[criterion]} {text}".strip()
+            assert (said in cells[name][3]) == (verdicts[criterion] != verdicts[HEADLINE])
+
+
+def test_the_claims_say_how_many_runs_they_rest_on():
+    counts = []
+    for study in ("rejudged", "paper_scale"):
+        claims = pd.read_csv(RESULTS / study / "claims.csv")
+        counts += [claims.loc[claims["claim"] == f"C1 {kind}", "n_runs"].iloc[0] for kind in ("GPT", "DiT")]
+    assert (
+        f"GPT-mini, 6x6, {counts[2]} runs | GPT, 4x6, {counts[0]} runs | DiT, 4x6, {counts[1]} runs"
+        in CLAIMS.read_text()
+    )
 
 
 def test_the_numbers_of_the_experiments_are_those_of_their_reports():
@@ -88,22 +107,6 @@ def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_
     text = f"{fit.exponent:.2f} ({fit.ci[0]:.2f} to {fit.ci[1]:.2f})"
     for page in ("docs/index.md", "CHANGELOG.md"):
         assert text in (README.parent / page).read_text()
-
-
-def test_the_claims_by_criterion_are_those_of_the_judged_curves():
-    text = CLAIMS.read_text().partition("does the verdict depend on the criterion?")[2].partition("Withdrawn:")[0]
-    rows = dict(re.findall(r"^\| (C\d) \|(.*)\|$", text, flags=re.M))
-    claims = pd.read_csv(RESULTS / "rejudged" / "claims.csv", keep_default_na=False)
-    assert set(rows) == {f"C{k}" for k in range(1, 7)}
-    for claim, part in claims.groupby("claim"):
-        name, _, kind = claim.partition(" ")
-        gpt, dit, depends = (cell.strip() for cell in rows[name].split("|"))
-        verdicts = dict(zip(part["criterion"], part["verdict"], strict=True))
-        assert {"GPT": gpt, "DiT": dit, "": dit}[kind] == verdicts["tau_mem"]
-        former = f"in {kind}: {verdicts['tau_mem_chance']} by the former"
-        assert (former in depends) == (verdicts["tau_mem_chance"] != verdicts["tau_mem"])
-    runs = [part["n_runs"].iloc[0] for _, part in claims[claims["claim"].isin(["C1 GPT", "C1 DiT"])].groupby("claim")]
-    assert f"GPT, {runs[1]} runs | DiT, {runs[0]} runs" in CLAIMS.read_text()
 
 
 def test_the_readme_says_todays_verdicts():
