@@ -36,7 +36,7 @@ from .shared.clock_plots import (
     step_axis,
 )
 from .shared.clock_statistics import answer_of, estimate_text, law_rejected, tested
-from .shared.clock_tables import ARCHITECTURES, onset_table, rule_shape
+from .shared.clock_tables import ARCHITECTURES, known, onset_table, rule_shape
 from .shared.scaling_fits import POOLED, exponent_table, line_table, quality_table
 from .store import Data
 
@@ -89,8 +89,8 @@ def plot(data: Data) -> Figure:
     flagged = {model for model, table in tables.items() if law_rejected(tested(claim_memorization_exponent, table))}
     _draw_exponents(figure.add_subplot(grid[:, -1]), exponents, quality_table(runs), styles, flagged)
     shape = rule_shape(runs["rule"].iloc[0])
-    seeds = runs["seed"].nunique()
-    counts = f"{seeds} seed{'s' * (seeds > 1)}, {len(runs)} runs"
+    seeds, known_runs = runs["seed"].nunique(), len(known(runs, "tau_mem"))
+    counts = f"{seeds} seed{'s' * (seeds > 1)}, {known_runs} runs"
     figure.suptitle(f"Parity on {shape} grids, colour and marker by G; {counts}", fontsize=10)
     extra: list[tuple[Artist, str]] = [
         (Line2D([], [], color=c, marker=m, ls=d, ms=4), f"G = {G}") for G, (c, m, d) in styles.items()
@@ -145,7 +145,7 @@ def _draw_exponents(ax: Axes, exponents: pd.DataFrame, quality: pd.DataFrame, st
     ax.axvspan(*RANGE, color=COLOURS["chance"], alpha=0.2, lw=0)
     ax.axvline(1, color=COLOURS["chance"], lw=0.8, ls=":")
     labels = []
-    known = quality.set_index(["model", "rule"])
+    fits = quality.set_index(["model", "rule"])
     left, right = max(exponents["low"].min() - 0.1, WIDEST[0]), min(exponents["high"].max() + 0.1, WIDEST[1])
     for k, row in enumerate(exponents.to_dict("records")):
         pooled = row["rule"] == POOLED
@@ -153,8 +153,8 @@ def _draw_exponents(ax: Axes, exponents: pd.DataFrame, quality: pd.DataFrame, st
         rejected = pooled and row["model"] in flagged
         name = f"{row['model']}, " + ("all G" if pooled else f"G = {rule_complexity(row['rule'])}")
         labels.append(f"{name}*" if rejected else name)
-        if (row["model"], row["rule"]) in known.index:
-            fit = known.loc[(row["model"], row["rule"])]
+        if (row["model"], row["rule"]) in fits.index:
+            fit = fits.loc[(row["model"], row["rule"])]
             p_text = "" if np.isnan(fit["p_value"]) else f", p {fit['p_value']:.2g}"
             text, at = f"$R^2$ {fit['r2']:.2f}{p_text}", (0.99, k + 0.28)
             ax.annotate(text, at, xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=6.5)

@@ -49,9 +49,8 @@ VARIED = {22: "encoding", 24: "lr", 25: "weight_decay", 26: "lr", 27: "weight_de
 SETTING = {**VARIED, 23: "encoding"}
 """What the runs of a figure vary beside `KEY`; Figure 23 has those of Figure 22."""
 JUDGED = {
-    1: ("final",), 2: ("runs",), 4: ("runs",), 7: ("final", "equal_steps"), 8: ("runs",), 9: ("runs",), 10: ("runs",),
-    12: ("runs",), 21: ("runs",), 22: ("runs",), 23: ("runs",), 24: ("runs",), 25: ("runs",), 26: ("runs",),
-    27: ("runs",), 28: ("runs",),
+    **dict.fromkeys((4, 8, 9, 10, 12, 21, 22, 23, 24, 25, 26, 27, 28), ("runs",)),
+    1: ("final",), 2: ("runs", "single"), 7: ("final", "equal_steps"),
 }  # fmt: skip
 """Tables of figures whose clocks are judged, where their runs have a committed curve, there or elsewhere."""
 LEAST_SHARE = 0.75
@@ -214,7 +213,7 @@ def judge_figures(table: pd.DataFrame) -> None:
             continue
         tables = read_data(folder)
         for name in names:
-            rows = [found.get(key, _UNKNOWN) for key in _keys(number, tables[name])]
+            rows = [found.get(key, _UNKNOWN) for key in _keys(number, name, tables[name])]
             new = pd.DataFrame(rows).reset_index(drop=True)
             tables[name] = tables[name].assign(**{column: new[column].astype(float) for column in ("null", *ENDS)})
             if (again := new["source"] == RETRAINED.name).any():
@@ -232,8 +231,10 @@ def _by_key(table: pd.DataFrame) -> dict[tuple[object, ...], pd.Series]:
     return {(*row[KEY], row["setting"]): row for _, row in table[table["source"] != "gpt_claims"].iterrows()}
 
 
-def _keys(number: int, runs: pd.DataFrame) -> list[tuple[object, ...]]:
+def _keys(number: int, name: str, runs: pd.DataFrame) -> list[tuple[object, ...]]:
     """The same of the runs in a table of a figure."""
+    if name == "single":
+        return [(*run[KEY], LONG) for _, run in runs.iterrows()]
     field = SETTING.get(number)
     return [(*run[KEY], f"{field}={run[field]}" if field else "") for _, run in runs.iterrows()]
 
@@ -255,7 +256,8 @@ def left(table: pd.DataFrame) -> dict[int, tuple[int, int]]:
     """Of each figure with runs that have no curve: how many these are, and how many runs it has."""
     found, counts = _by_key(table), {}
     for number, names in JUDGED.items():
-        keys = {key for name in names for key in _keys(number, read_data(results_folder("laptop", number))[name])}
+        tables = read_data(results_folder("laptop", number))
+        keys = {key for name in names for key in _keys(number, name, tables[name])}
         if missing := sum(key not in found for key in keys):
             counts[number] = (missing, len(keys))
     return counts
