@@ -122,6 +122,12 @@ def test_the_readme_says_todays_verdicts():
         assert re.search(rf"^- {claim}, .*: supported in GPT, undecided in DiT\.$", text, flags=re.M)
     assert "undecided in GPT, not supported in DiT, where it grows faster." in text
     assert "C3 and C6 are undecided" in text
+    paper = pd.read_csv(RESULTS / "paper_scale" / "claims.csv")
+    paper = paper[paper["criterion"] == HEADLINE].set_index("claim")
+    words = ("supported", "supported", "not supported", "undecided")
+    assert paper["verdict"].to_dict() == dict(zip(("C1 GPT", "C3 GPT", "C4 GPT", "C5 GPT"), words, strict=True))
+    assert f"On {paper['n_runs'].max()} runs of GPT-mini" in text
+    assert "C1 and C3 are supported, C4 is not supported" in text
     assert f"On {sum(today.loc[[f'C1 {kind}' for kind in ('GPT', 'DiT')], 'n_runs'])} runs with 4x6 grids" in text
 
 
