@@ -21,7 +21,7 @@ from ..empirics.text_tables import interval_text, markdown_table
 from . import fig15, fig16
 from .shared import claim_architectures
 from .shared.clock_statistics import tested
-from .shared.clock_tables import ARCHITECTURES, known
+from .shared.clock_tables import ARCHITECTURES
 from .shared.judging import CRITERIA, HEADLINE, under
 from .store import Data, read_data, results_folder
 
@@ -145,7 +145,7 @@ def _by_architecture(name: str, runs: pd.DataFrame | None) -> list[ClaimVerdict]
 def _architectures(runs: pd.DataFrame | None) -> ClaimVerdict:
     if runs is None or runs["architecture"].nunique() < 2:
         return _missing("C6")
-    return claim_architectures.claim_architectures(known(known(runs, "tau_rule"), "tau_mem").reset_index(drop=True))
+    return replace(tested(claim_architectures.claim_architectures, runs), claim="C6", statement=STATEMENTS["C6"])
 
 
 def _missing(name: str) -> ClaimVerdict:

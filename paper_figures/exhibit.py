@@ -29,7 +29,11 @@ Parts = tuple[
 
 
 class Exhibit(Protocol):
-    """A figure with the runs behind it: what each file figNN.py offers, and what `register_exhibit` takes."""
+    """A figure with the runs behind it: what each file figNN.py offers, and what `register_exhibit` takes.
+
+    One whose other tables follow from its table `runs` may offer `derived(runs)` for them: they are made again by it when
+    the clocks of its runs are judged anew (`studies/rejudged.py`).
+    """
 
     PAPER: str
     """what the paper's figure claims, in one line"""

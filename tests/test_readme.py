@@ -1,5 +1,6 @@
 """Every snippet of the README prints what it shows, by itself; its numbers and the claims' are the committed ones."""
 
+import math
 import re
 from pathlib import Path
 
@@ -77,6 +78,26 @@ def test_the_claims_say_where_a_verdict_depends_on_the_criterion():
         for criterion, text in words.items():
             said = f"{kind} {verdicts[criterion]} {text}".strip()
             assert (said in cells[name][3]) == (verdicts[criterion] != verdicts[HEADLINE])
+
+
+def test_the_words_below_the_claims_quote_the_data():
+    words = " ".join(CLAIMS.read_text().split())
+    claims = pd.read_csv(RESULTS / "rejudged" / "claims.csv")
+    notes = claims[claims["criterion"] == HEADLINE].set_index("claim")["note"]
+    exponents = [float(x) for x in re.findall(r"G=\d (-?[\d.]+) \+-", notes["C4 GPT"])]
+    assert len(exponents) == 6
+    assert f"exponents lie between {min(exponents):.2f} and {max(exponents):.2f}" in words
+    in_g = float(re.findall(r"elasticity in G (-?[\d.]+)", notes["C5 GPT"])[0])
+    assert f"The elasticity of the window in G is {in_g:.1f} in GPT" in words
+    small, large = re.findall(r"at the (?:smallest|largest) N ([\d.]+)", notes["C3 GPT"])
+    assert f"the largest ratio of two rules is {small} at the smallest N, {large} at the largest" in words
+    times, low, high = map(float, re.findall(r"tau_mem x([\d.]+) \[([\d.]+), ([\d.]+)\]", notes["C6"])[0])
+    assert f"tau_mem comes {times:.0f} times ({low:.0f} to {high:.0f}) as late in DiT" in words
+    assert f"from N = {math.ceil(0.1 * tc.rule('parity:4x6,G=2').support_size)} on" in words
+    runs = pd.read_csv(RESULTS / "paper_scale" / "runs.csv")
+    assert (runs["n_train"] <= 1024).mean() > 0.5
+    assert (runs["n_train"] == 2048).sum() == 1
+    assert "most runs have N = 512 or 1024, one has 2048" in words
 
 
 def test_the_claims_say_how_many_runs_they_rest_on():

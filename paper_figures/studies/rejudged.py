@@ -305,7 +305,9 @@ def write_report(folder: Path) -> None:
     sections = [
         "# The committed curves judged again",
         f"`{COMMAND}`: {len(table)} runs whose learning curves are committed, under the criteria of today. "
-        "`tau_mem_chance` is the former tau_mem, as committed; `tau_rule_all` is the former tau_rule, with copies.",
+        "`tau_mem_chance` is the former tau_mem, as committed; `tau_rule_all` is the former tau_rule, with copies. The "
+        "runs of the source laptop_runs were trained again; their configurations and machines are in "
+        "`results/laptop_runs/runs.csv`.",
         "Runs in which each clock was seen; in how many the former tau_rule came no earlier than the former tau_mem; "
         "the null of copying; and the largest memorization of a run, which says how far its curve goes:",
         markdown_table(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from training_speed import processor
 
 import twoclocks as tc
 from twoclocks.empirics.allocator import keep_freed_memory
@@ -101,6 +102,7 @@ def measure(name, precision, rounds):
         "peer": fastest,
         "ratio": {"median": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]},
         "target": TARGETS[precision],
+        "processor": processor(),
         "environment": environment(),
     }
 
@@ -144,7 +146,7 @@ def write(stored, rows):
         "`python tests/benchmarks/masked_speed.py`: Hugging Face's BertForMaskedLM of the same layers, heads, width,",
         "on the same batches (D = 36, batch 128), turn by turn, one process, one thread; ms per step, seconds of the",
         "processor, medians over turns; ratios: faster BERT / ours, and BERT of the same precision / ours, by medians.",
-        "Nothing else ran on the machine, a virtual Intel Xeon with AVX512-BF16 and AMX.",
+        f"Processors: {'; '.join(dict.fromkeys(row['processor'] for row in rows))}.",
         f"Versions `{json.dumps(versions)}`.",
         "",
         "| model | precision | ours | BERT fp32 | BERT bf16 | faster | ratio (least and greatest turn) |"

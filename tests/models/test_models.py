@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import twoclocks as tc
 from twoclocks.empirics.families import model_names
-from twoclocks.models import EDM, GPT, Size
+from twoclocks.models import EDM, GPT, Size, layers
 from twoclocks.models.dit import grid_positions
 from twoclocks.models.edm import loss_weight
 from twoclocks.models.layers import attend, set_precision
@@ -94,6 +94,18 @@ def test_attention_and_its_gradient_equal_torch(causal):
     half = qkv.detach().bfloat16().requires_grad_()
     (rounded,) = torch.autograd.grad((attend(half, 4, mask) * weight.bfloat16()).sum(), half)
     torch.testing.assert_close(rounded.float(), expected, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("tokens", [24, 36])
+def test_short_rows_differ_from_bf16s_own_gradient_in_rounding_alone(monkeypatch, tokens):
+    g = torch.Generator().manual_seed(0)
+    qkv = torch.randn(32, tokens, 3 * 48, generator=g).bfloat16().requires_grad_()
+    weight = torch.randn(32, tokens, 48, generator=g).bfloat16()
+    (ours,) = torch.autograd.grad((attend(qkv, 3) * weight).sum(), qkv)
+    monkeypatch.setattr(layers, "_BF16_ROW", 0)
+    (plain,) = torch.autograd.grad((attend(qkv, 3) * weight).sum(), qkv)
+    assert (ours != plain).float().mean() < (1e-3 if tokens < 32 else 1e-12)
+    torch.testing.assert_close(ours, plain, rtol=2**-7, atol=2**-12)
 
 
 def test_dit_starts_as_the_best_linear_denoiser_of_unit_data():

@@ -17,7 +17,13 @@ from twoclocks.paper_figures.presets import PRESETS, preset
 from twoclocks.paper_figures.shared.categorical import categorical_runs
 from twoclocks.paper_figures.shared.clock_statistics import clock_order, later_at_top, onset_ratio, turn
 from twoclocks.paper_figures.shared.clock_tables import median_onset, middles
-from twoclocks.paper_figures.shared.scaling_fits import POOLED, exponent_table, line_table, quality_table
+from twoclocks.paper_figures.shared.scaling_fits import (
+    POOLED,
+    equal_exponents_p,
+    exponent_table,
+    line_table,
+    quality_table,
+)
 from twoclocks.theory import Encoding
 from twoclocks.theory import rule as build_rule
 
@@ -370,3 +376,16 @@ def test_a_level_at_which_no_run_arrives_is_later() -> None:
     assert top.answer == "agree"
     assert "not reached in 6 of 6 runs" in top.text
     assert later_at_top(table, "tau_mem", "weight_decay").answer == "differ"
+
+
+@pytest.mark.parametrize(("slopes", "low", "high"), [((1.0, 1.0), 0.05, 1.0), ((0.6, 1.4), 0.0, 0.001)])
+def test_equal_exponents_are_told_from_unequal_ones(slopes: tuple[float, float], low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for G, slope in zip((2, 3), slopes, strict=True):
+        for n in (24, 48, 96, 192):
+            for seed in range(4):
+                at = 50 * (n / 24) ** slope * math.exp(0.1 * rng.normal())
+                rows.append({"rule": f"parity:4x6,G={G}", "n_train": n, "seed": seed,
+                             "tau_mem_lower": at / 1.1, "tau_mem_upper": at * 1.1})  # fmt: skip
+    assert low <= equal_exponents_p(pd.DataFrame(rows), "n_train", "rule") <= high

@@ -1,12 +1,18 @@
 """The study of the masked clocks: its runs, and the offsets that its report finds in simulated tables."""
 
+import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from twoclocks.empirics import RunConfig
+from twoclocks.empirics.config import QUICK_MASKED
+from twoclocks.paper_figures.committed import read_tables
 from twoclocks.paper_figures.studies import masked_clocks as study
 from twoclocks.paper_figures.studies import masked_clocks_report as report
 
@@ -62,6 +68,30 @@ def test_the_figures_runs_are_each_there_once():
     assert set(runs["model"]) == {"dit-nano", "gpt-nano"}
     assert not runs.duplicated(["model", "rule", "n_train", "seed"]).any()
     assert {24, 48, 96} <= set(runs.loc[runs["model"] == "dit-nano", "n_train"])
+
+
+def test_what_the_guide_says_of_the_long_run_is_committed():
+    """Its options are those of the committed run, and so are its numbers."""
+    text = GUIDE.read_text()
+    runs, evaluations = read_tables(study.RESULTS / "long")
+    (run,) = (row for _, row in runs.iterrows())
+    command = text.partition("$ twoclocks run --preset quick-mdm --rule")[2].partition("...")[0]
+    options = dict(re.findall(r"--([a-z-]+) (\S+)", command))
+    config = RunConfig(**json.loads(run["config"]))
+    given = {name.replace("-", "_"): type(getattr(config, name.replace("-", "_")))(v) for name, v in options.items()}
+    assert config == replace(QUICK_MASKED, rule="parity:4x6,G=3", **given)
+    assert f"{report._interval(run, 'tau_rule')} > {run['tau_mem_lower']:.0f} " in text
+    assert run["tau_mem_upper"] == math.inf
+    counts = evaluations.set_index("step")
+    copied = counts["memorized"] / config.n_eval
+    for step, said in (
+        (10715, "2% of the time at step 10,000"),
+        (24783, "10% at step 25,000"),
+        (40000, "13% at the end"),
+    ):
+        assert said in text
+        assert f"{copied[step]:.0%}" == said.partition(" ")[0]
+    assert f"where its loss is {counts.loc[40000, 'loss']:.3f}" in text
 
 
 def test_the_guides_table_is_that_of_the_committed_runs():

@@ -1,5 +1,7 @@
 """Committed curves judged again: the clocks of a curve by hand, and the committed report is what its table gives."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,7 +68,7 @@ def test_figures_whose_every_run_has_a_curve_carry_the_clocks_of_the_table():
             assert ("null" in columns) == (missing <= (1 - rejudged.LEAST_SHARE) * of)
 
 
-def test_runs_trained_again_are_read_from_their_counted_evaluations(tmp_path, monkeypatch):
+def test_runs_trained_again_are_read_from_their_counted_evaluations(tmp_path):
     rows = {"model": "gpt-nano", "rule": "parity:4x6,G=2", "n_train": 96, "seed": 7, "n_eval": 8}
     pd.DataFrame([{"name": "one", **rows}, {"name": "two", **rows, "seed": 8}]).to_csv(
         tmp_path / "runs.csv", index=False
@@ -88,7 +90,7 @@ def test_a_figure_is_judged_on_the_runs_that_have_a_curve(tmp_path, monkeypatch)
                          "tau_mem_lower": 1.0, "tau_mem_upper": 2.0})  # fmt: skip
     monkeypatch.setattr(rejudged, "results_folder", lambda preset, number: folder)
     monkeypatch.setattr(rejudged, "JUDGED", {10: ("runs",)})
-    monkeypatch.setattr(rejudged, "figure_module", lambda number: type("Module", (), {"derived": _doubled}))
+    monkeypatch.setattr(rejudged, "figure_module", lambda number: SimpleNamespace(derived=_doubled))
     write_data(folder, {"runs": runs}, [], 0.0, "by hand")
     sources = ["fig04", "fig04", rejudged.RETRAINED.name, "fig04"]
     judged = runs.assign(setting="", source=sources, null=0.1, last_step=[50, 50, 70, 50])
@@ -107,7 +109,6 @@ def test_a_figure_is_judged_on_the_runs_that_have_a_curve(tmp_path, monkeypatch)
     assert rejudged.left(judged) == {}
 
 
-@staticmethod
 def _doubled(runs):
     return {"doubled": pd.DataFrame({"seed": 2 * runs["seed"]})}
 
