@@ -31,8 +31,8 @@ Parts = tuple[
 class Exhibit(Protocol):
     """A figure with the runs behind it: what each file figNN.py offers, and what `register_exhibit` takes.
 
-    One whose other tables follow from its table `runs` may offer `derived(runs)` for them: they are made again by it when
-    the clocks of its runs are judged anew (`studies/rejudged.py`).
+    One whose other tables follow from its table `runs` may offer `derived(runs)` for them, by which they are made again
+    when the clocks of its runs are judged anew (`studies/rejudged.py`).
     """
 
     PAPER: str
