@@ -129,7 +129,7 @@ def _nulls_known() -> dict[tuple[str, int, int], NullOfCopying]:
     """By rule, N and seed, of the training sets in the committed runs.csv."""
     if not (RESULTS / "runs.csv").exists():
         return {}
-    table = pd.read_csv(RESULTS / "runs.csv", keep_default_na=False)
+    table = pd.read_csv(RESULTS / "runs.csv", keep_default_na=False, float_precision="round_trip")
     return {(str(run["rule"]), int(run["n_train"]), int(run["seed"])): _stated_null(run) for _, run in table.iterrows()}
 
 
