@@ -73,7 +73,7 @@ def test_the_figures_runs_are_each_there_once():
 def test_what_the_guide_says_of_the_long_run_is_committed():
     """Its options are those of the committed run, and so are its numbers."""
     text = GUIDE.read_text()
-    runs, evaluations = read_tables(study.RESULTS / "long")
+    runs, evaluations = read_tables(study.RESULTS.with_name("masked_long"))
     (run,) = (row for _, row in runs.iterrows())
     command = text.partition("$ twoclocks run --preset quick-mdm --rule")[2].partition("...")[0]
     options = dict(re.findall(r"--([a-z-]+) (\S+)", command))
