@@ -94,7 +94,7 @@ def _speed() -> Iterator[tuple[str, str]]:
     import torch
 
     from ..empirics.config import QUICK, RunConfig
-    from ..empirics.hardware import resolve_device, resolve_precision
+    from ..empirics.hardware import has_native_bf16, resolve_device, resolve_precision
     from ..empirics.sweeps.cost import measure
 
     device = resolve_device("auto")
@@ -102,9 +102,10 @@ def _speed() -> Iterator[tuple[str, str]]:
     torch.set_num_threads(1)
     try:
         for name, dtype in (("fp32 product", torch.float32), ("bf16 product", torch.bfloat16)):
-            x = torch.randn(1024, 1024, device=device).to(dtype)
+            size = 1024 if dtype == torch.float32 or has_native_bf16(device) else 256  # emulated: seconds a product
+            x = torch.randn(size, size, device=device).to(dtype)
             seconds = _seconds(partial(_product, x))
-            yield f"{name} on {device}", f"{2 * 1024**3 / seconds / 1e9:.3g} GFLOP/s"
+            yield f"{name} on {device}", f"{2 * size**3 / seconds / 1e9:.3g} GFLOP/s"
     finally:
         torch.set_num_threads(threads)
     precision = resolve_precision("auto", device)

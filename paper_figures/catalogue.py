@@ -88,12 +88,12 @@ def weight_decays(preset: Preset, architecture: Architecture) -> list[RunConfig]
     return _sweep(preset, architecture, "weight_decay", architecture.weight_decays)
 
 
-def rules(preset: Preset, specs: Iterable[str], encodings: Sequence[str | None] = (None,)) -> list[RunConfig]:
-    """DiT runs on any rules at the reference N."""
+def rules(
+    preset: Preset, specs: Iterable[str], n_train: int, encodings: Sequence[str | None] = (None,)
+) -> list[RunConfig]:
+    """DiT runs on any rules at one N."""
     return [
-        preset.dit.config(
-            rule=spec, model=preset.dit.sizes[0], n_train=preset.dit.reference_n, encoding=encoding, seed=seed
-        )
+        preset.dit.config(rule=spec, model=preset.dit.sizes[0], n_train=n_train, encoding=encoding, seed=seed)
         for seed, encoding, spec in itertools.product(range(preset.seeds), encodings, specs)
     ]
 

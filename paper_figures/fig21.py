@@ -2,8 +2,8 @@
 
 The paper trains DiT-mini on 6x6 samples with N = 4096 under parity, exact-K, row-K, row-variable-K and global-K rules:
 A all rules' tau_rule (accuracy >= 0.9) and tau_mem (memorization above baseline); B to E each family against K. Ours
-does so with the preset's grid, smallest DiT and reference N, an interval a run; beyond parity, until both clocks are
-known.
+does so with the preset's grid and smallest DiT, one interval per run; beyond parity, until both clocks are known. N is
+that of the sweeps: at the reference N few runs copy before they end.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ FAMILIES = {
 
 def configs(preset: Preset) -> list[RunConfig]:
     return [
-        *parity(preset, preset.dit, preset.group_sizes, [preset.dit.reference_n]),
-        *(replace(config, stop_when="both") for config in rules(preset, preset.binary_rules)),
+        *parity(preset, preset.dit, preset.group_sizes, [preset.dit.sweep_n]),
+        *(replace(config, stop_when="both") for config in rules(preset, preset.binary_rules, preset.dit.sweep_n)),
     ]
 
 

@@ -17,7 +17,6 @@ from ..empirics.time_limit import TimeOver, time_ends, time_left
 from .catalogue import trained
 from .exhibit import Exhibit, Name, figure_module, stem
 from .presets import Preset, preset
-from .shared.judging import mark
 from .store import (
     check_writable,
     drawn_folder,
@@ -81,9 +80,7 @@ def draw(
     files = []
     for name in tqdm(chosen, unit="figure", disable=not progress or len(chosen) <= 1, leave=False):
         with figure_style():
-            tables = read_data(drawn_folder(scale.name, stem(name), data))
-            figure = modules[name].plot(tables)
-            mark(figure, tables)
+            figure = modules[name].plot(read_data(drawn_folder(scale.name, stem(name), data)))
             for suffix in (".png", ".pdf"):
                 save_figure(figure, out / f"{stem(name)}{suffix}", metadata=_undated(suffix))
         files.append(out / f"{stem(name)}.png")

@@ -27,7 +27,7 @@ class Architecture:
     capacity_group_sizes: tuple[int, ...]
     """group sizes at which they are"""
     reference_n: int
-    """in place of the paper's N = 4096, also of the rules beyond parity"""
+    """in place of the paper's N = 4096"""
     frontier_group_sizes: tuple[int, int]
     """group sizes of Fig. 28: the largest that most runs learn, and the next"""
     group_size: int
@@ -37,7 +37,7 @@ class Architecture:
     sweep_group_size: int
     """group size of the learning-rate and weight-decay sweeps (the paper: 6)"""
     sweep_n: int
-    """N of the learning-rate and weight-decay sweeps (the paper: 4096)"""
+    """N of the learning-rate and weight-decay sweeps and of Figure 21 (the paper: 4096)"""
     steps_per_sample: float
     """training steps for each training sample; a run is at least `min_steps` long"""
     min_steps: int

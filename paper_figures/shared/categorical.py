@@ -18,7 +18,7 @@ def categorical_runs(preset: Preset) -> list[RunConfig]:
     """The preset's categorical rules in both encodings, each with its training noise."""
     return [
         replace(config, noise_mean=preset.categorical_noise.get(str(config.encoding), config.noise_mean))
-        for config in rules(preset, preset.categorical_rules, tuple(ENCODINGS))
+        for config in rules(preset, preset.categorical_rules, preset.dit.reference_n, tuple(ENCODINGS))
     ]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import get_args
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from .verdicts import Word
 
@@ -14,8 +13,6 @@ Data = Mapping[str, pd.DataFrame]
 MOST_WORDS = 39
 """Of an answer in one line."""
 HEADLINE = "tau_mem"
-FORMER_NOTE = "clocks by the former criteria"
-"""On figures whose curves were not kept, so that their clocks cannot be judged again."""
 CRITERIA = {
     HEADLINE: "copying beyond the null",
     "tau_mem_10": "a memorization of 0.1",
@@ -27,11 +24,6 @@ CRITERIA = {
 def has_clocks(data: Data) -> bool:
     """Whether some table holds the clock of copying."""
     return any("tau_mem_lower" in table for table in data.values())
-
-
-def by_former_criteria(data: Data) -> bool:
-    """Whether the clocks of some table are by the former criteria: it states no null of copying."""
-    return any("tau_mem_lower" in table and "null" not in table for table in data.values())
 
 
 def under(data: Data, criterion: str) -> dict[str, pd.DataFrame]:
@@ -57,7 +49,7 @@ def under(data: Data, criterion: str) -> dict[str, pd.DataFrame]:
 
 def verdicts(measured: Callable[[Data], str], data: Data) -> dict[str, str]:
     """The word that ends a figure's line by each criterion of `CRITERIA`; only the headline's without clocks."""
-    chosen = CRITERIA if has_clocks(data) and not by_former_criteria(data) else {HEADLINE: ""}
+    chosen = CRITERIA if has_clocks(data) else {HEADLINE: ""}
     return {name: last_word(measured(under(data, name))) for name in chosen}
 
 
@@ -99,23 +91,11 @@ def dependence(measured: Callable[[Data], str], data: Data) -> str:
     """Whether a figure's verdict depends on the criterion of copying, in a sentence; empty without clocks."""
     if not has_clocks(data):
         return ""
-    if by_former_criteria(data):
-        return (
-            "Judged by the former criteria (memorization significantly above chance; a tau_rule that counts copies): "
-            "the curves of these runs were not kept."
-        )
     words = verdicts(measured, data)
     if len(set(words.values())) == 1:
         return "The verdict is the same by memorization of 0.1 and by the former criteria."
     each = ", ".join(f"{word} by {CRITERIA[name]}" for name, word in words.items() if name != HEADLINE)
     return f"**The verdict depends on the criterion of copying:** {words[HEADLINE]} as above, {each}."
-
-
-def mark(figure: Figure, data: Data) -> None:
-    """Say on a figure that its clocks are by the former criteria, where they are."""
-    if by_former_criteria(data):
-        title = figure.get_suptitle()
-        figure.suptitle(f"{title}\n{FORMER_NOTE}" if title else FORMER_NOTE, fontsize=9)
 
 
 def last_word(measured: str) -> str:

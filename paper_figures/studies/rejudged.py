@@ -52,9 +52,7 @@ JUDGED = {
     **dict.fromkeys((4, 8, 9, 10, 12, 21, 22, 23, 24, 25, 26, 27, 28), ("runs",)),
     1: ("final",), 2: ("runs", "single"), 7: ("final", "equal_steps"),
 }  # fmt: skip
-"""Tables of figures whose clocks are judged, where their runs have a committed curve, there or elsewhere."""
-LEAST_SHARE = 0.75
-"""Of a figure's runs that must have one; of the others nothing is known, and they are counted."""
+"""Tables of figures whose clocks are judged. Of runs without a committed curve nothing is known; they are counted."""
 ONSETS_ONLY = (10, 2, 21)
 """Figures without curves: those of their runs that have none elsewhere are trained again."""
 RETRAINED = COMMITTED / "laptop_runs"
@@ -208,9 +206,7 @@ def judge_figures(table: pd.DataFrame) -> None:
     found, missing = _by_key(table), left(table)
     for number, names in JUDGED.items():
         folder = results_folder("laptop", number)
-        without, of = missing.get(number, (0, 1))
-        if without > (1 - LEAST_SHARE) * of:
-            continue
+        without, _ = missing.get(number, (0, 0))
         tables = read_data(folder)
         for name in names:
             rows = [found.get(key, _UNKNOWN) for key in _keys(number, name, tables[name])]
@@ -346,11 +342,7 @@ def _left_text(table: pd.DataFrame) -> list[str]:
     if not counts:
         return []
     each = "; ".join(f"Figure {number}, {missing} of {runs}" for number, (missing, runs) in counts.items())
-    kept = " and ".join(str(number) for number, (missing, runs) in counts.items() if missing > (1 - LEAST_SHARE) * runs)
-    return [
-        f"Runs without a curve, which are still to be trained again: {each}. They are left out of these figures"
-        + (f", but of Figure {kept}, which keeps the former clocks." if kept else ".")
-    ]
+    return [f"Runs without a curve, which are still to be trained again: {each}. They are left out of these figures."]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from twoclocks.paper_figures.exhibit import FIGURES, figure_module
 from twoclocks.paper_figures.shared import judging
@@ -30,6 +29,7 @@ def test_a_verdict_that_depends_on_the_criterion_says_so():
     assert "differ by the former criteria" in text
     same = judging.dependence(lambda data: "nothing: agree", data)
     assert same == "The verdict is the same by memorization of 0.1 and by the former criteria."
+    assert judging.dependence(order, {"curves": pd.DataFrame({"step": [1]})}) == ""
 
 
 def test_the_former_criterion_goes_with_the_former_rule_clock():
@@ -41,19 +41,6 @@ def test_the_former_criterion_goes_with_the_former_rule_clock():
     assert judging.under(data, "tau_mem")["runs"].equals(data["runs"])
     with pytest.raises(ValueError, match="criterion must be one of"):
         judging.under(data, "tau_novel")
-
-
-def test_clocks_that_cannot_be_judged_again_are_marked_on_the_figure_and_in_words():
-    data = {"runs": table().drop(columns="null")}
-    assert judging.by_former_criteria(data)
-    assert "the curves of these runs were not kept" in judging.dependence(order, data)
-    figure = Figure()
-    figure.suptitle("A title")
-    judging.mark(figure, data)
-    assert figure.get_suptitle() == "A title\nclocks by the former criteria"
-    judging.mark(untouched := Figure(), {"runs": table()})
-    assert untouched.get_suptitle() == ""
-    assert judging.dependence(order, {"curves": pd.DataFrame({"step": [1]})}) == ""
 
 
 def test_one_line_keeps_the_verdict_and_the_first_clauses_that_fit():
