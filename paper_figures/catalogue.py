@@ -89,12 +89,16 @@ def weight_decays(preset: Preset, architecture: Architecture) -> list[RunConfig]
 
 
 def rules(
-    preset: Preset, specs: Iterable[str], n_train: int, encodings: Sequence[str | None] = (None,)
+    preset: Preset,
+    specs: Iterable[str],
+    n_train: int,
+    encodings: Sequence[str | None] = (None,),
+    seeds: int | None = None,
 ) -> list[RunConfig]:
-    """DiT runs on any rules at one N."""
+    """DiT runs on any rules at one N; by default the preset's seeds."""
     return [
         preset.dit.config(rule=spec, model=preset.dit.sizes[0], n_train=n_train, encoding=encoding, seed=seed)
-        for seed, encoding, spec in itertools.product(range(preset.seeds), encodings, specs)
+        for seed, encoding, spec in itertools.product(range(preset.seeds if seeds is None else seeds), encodings, specs)
     ]
 
 

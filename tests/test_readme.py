@@ -125,10 +125,14 @@ def test_the_numbers_of_the_experiments_are_those_of_their_reports():
 
 
 def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_runs():
-    fit = tc.fit_scaling(tc.read_runs_csv(RESULTS / "gpt_claims" / "runs.csv"), "tau_mem", "n_train", n_boot=0)
+    runs = tc.read_runs_csv(RESULTS / "paper_scale" / "runs.csv")
+    fit = tc.fit_scaling(runs, "tau_mem", "n_train", n_boot=0)
     text = f"{fit.exponent:.2f} ({fit.ci[0]:.2f} to {fit.ci[1]:.2f})"
     for page in ("docs/index.md", "CHANGELOG.md"):
-        assert text in (README.parent / page).read_text()
+        words = " ".join((README.parent / page).read_text().split())
+        assert text in words
+        assert f"N = {runs['n_train'].min()} and {runs['n_train'].max()}" in words
+        assert f"{len(runs)} " in words
 
 
 def test_the_readme_says_todays_verdicts():

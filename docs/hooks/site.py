@@ -25,7 +25,7 @@ VIEW = ROOT / "build" / "package" / "twoclocks"
 
 PICTURES = {
     "quick_clocks.png": "paper_figures/output/quick_clocks.png",
-    "scaling.png": "paper_figures/results/gpt_claims/scaling.png",
+    "paper_scale.png": "paper_figures/results/paper_scale/clocks.png",
 }
 """Committed figures that pages show, by their names under assets/."""
 

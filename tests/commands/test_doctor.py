@@ -27,13 +27,17 @@ def test_it_says_what_auto_means(capsys, monkeypatch, flags, precision):
     assert f"its instructions        {', '.join(sorted(flags))}\n" in said
 
 
-def test_the_speed_test_counts_operations(monkeypatch):
+@pytest.mark.parametrize(("native", "product"), [(True, "4.29 GFLOP/s"), (False, "0.0671 GFLOP/s")])
+def test_the_speed_test_counts_operations_and_is_short_where_bf16_is_emulated(monkeypatch, native, product):
     monkeypatch.setattr(doctor, "_seconds", lambda action: 0.5)
+    from twoclocks.empirics import hardware
     from twoclocks.empirics.sweeps import cost
 
+    monkeypatch.setattr(hardware, "has_native_bf16", lambda device: native)
     monkeypatch.setattr(cost, "measure", lambda config, seconds: cost.Timing(1.0, 0.004, 0.5))
     lines = dict(doctor._speed())
     assert lines["fp32 product on cpu"] == "4.29 GFLOP/s"  # 2 * 1024^3 in half a second
+    assert lines["bf16 product on cpu"] == product  # emulated: 2 * 256^3
     (gpt,) = [value for name, value in lines.items() if name.startswith("gpt-nano")]
     assert gpt.startswith("250 steps/s")
 
