@@ -32,8 +32,8 @@ PAPER = (
     "rules elsewhere, that tau_mem is about the same for all (C3)."
 )
 MISSING = (
-    "the paper's mini model, 6x6 grids and N = 4096; a larger N, at which more rules are learned before copying: at "
-    "N = 96 few runs copy within 7680 steps"
+    "the paper's mini model, 6x6 grids and N = 4096; a third seed of rules beyond parity; a larger N, at which more "
+    "rules are learned before copying: at N = 96 few runs copy within 7680 steps"
 )
 SEEDS = 2
 """Of each rule beyond parity."""

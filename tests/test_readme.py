@@ -131,7 +131,7 @@ def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_
     for page in ("docs/index.md", "CHANGELOG.md"):
         words = " ".join((README.parent / page).read_text().split())
         assert text in words
-        assert f"N = {runs['n_train'].min()} and {runs['n_train'].max()}" in words
+        assert f"N = {runs['n_train'].min():g} and {runs['n_train'].max():g}" in words
         assert f"{len(runs)} " in words
 
 
