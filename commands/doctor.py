@@ -102,7 +102,7 @@ def _speed() -> Iterator[tuple[str, str]]:
     torch.set_num_threads(1)
     try:
         for name, dtype in (("fp32 product", torch.float32), ("bf16 product", torch.bfloat16)):
-            size = 1024 if dtype == torch.float32 or has_native_bf16(device) else 256  # emulated: seconds a product
+            size = 1024 if dtype == torch.float32 or has_native_bf16(device) else 256  # else emulated, in seconds
             x = torch.randn(size, size, device=device).to(dtype)
             seconds = _seconds(partial(_product, x))
             yield f"{name} on {device}", f"{2 * size**3 / seconds / 1e9:.3g} GFLOP/s"

@@ -132,7 +132,7 @@ def test_the_exponent_on_the_site_and_in_the_changelog_is_that_of_the_committed_
         words = " ".join((README.parent / page).read_text().split())
         assert text in words
         assert f"N = {runs['n_train'].min():g} and {runs['n_train'].max():g}" in words
-        assert f"{len(runs)} " in words
+        assert f"{len(runs)} runs" in words
 
 
 def test_the_readme_says_todays_verdicts():
