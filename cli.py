@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from .empirics.interrupts import Terminated, raise_terminated
+from .empirics.interrupts import Terminated, terminable
 from .empirics.time_limit import TimeOver
 
 
@@ -19,7 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     verbose = arguments[:1] == ["-v"]
     try:
-        with _terminable():
+        with terminable():
             _run(arguments[verbose:])
     except BrokenPipeError:  # the reader, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,16 +53,3 @@ def _run(arguments: list[str]) -> None:
     load_installed_plugins()
     load_plugins(command.plugin)
     command()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside; only the main thread of a process can arrange that, and not over others."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, raise_terminated)
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -30,6 +30,22 @@ def raise_terminated(number: int = signal.SIGTERM, frame: FrameType | None = Non
     raise Terminated
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within, SIGTERM raises `Terminated`, so that what is under way ends as by Ctrl-C.
+
+    Only in the main thread, which alone can arrange that, and not over a handler of the caller's.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 _of_threads: set[Interrupts] = set()  # of trainings outside the main thread, which no signal reaches
 
 

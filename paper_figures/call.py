@@ -22,6 +22,7 @@ import pandas as pd
 
 from ..empirics import Run, RunConfig, load_run, sweep
 from ..empirics.hardware import resolve_device
+from ..empirics.interrupts import Terminated, terminable
 from ..empirics.runs.files import write_table
 from ..empirics.sweeps.cost import expected_cost
 from ..empirics.sweeps.executors import cores, open_executor
@@ -47,6 +48,8 @@ def work(
 ) -> str:
     """Continue the queue of a preset from what is in `out`, until it is done or a `time_limit` is over; a summary.
 
+    Ctrl-C, SIGTERM and errors end it earlier, with the same files.
+
     Args:
         scale: its queue is worked at, in its folder of runs.
         out: folder of the files that come from the call before and go to the next.
@@ -64,16 +67,22 @@ def work(
     first = configs[: max(kept, default=-1) + 1]
     notes = []
     limited = time_left() < float("inf")
-    with time_limit(time_left() - min(LONGEST_PACKING, PACKING * max(0.0, time_left())) if limited else None):
-        for part in (first, configs):
-            if part and time_left() > 0:
-                table = sweep(part, scale.runs, executor, progress=progress, in_order=True)
-                failed = table[table["status"] == "failed"]
-                notes += [
-                    f"failed: {name}: {error}" for name, error in zip(failed["name"], failed["error"], strict=True)
-                ]
-            measure_with_weights(scale, data)
-    pack(scale, out, data, known)
+    try:
+        with time_limit(time_left() - min(LONGEST_PACKING, PACKING * max(0.0, time_left())) if limited else None):
+            for part in (first, configs):
+                if part and time_left() > 0:
+                    table = sweep(part, scale.runs, executor, progress=progress, in_order=True)
+                    failed = table[table["status"] == "failed"]
+                    notes += [
+                        f"failed: {name}: {error}" for name, error in zip(failed["name"], failed["error"], strict=True)
+                    ]
+                measure_with_weights(scale, data)
+    except (KeyboardInterrupt, Terminated):
+        if executor is not None:
+            executor.shutdown(cancel_futures=True)  # the trainings under way save their states
+        raise
+    finally:
+        pack(scale, out, data, known)
     ended = sum((scale.runs / run_name(config) / "result.json").exists() for config in configs)
     return "\n".join([*dict.fromkeys(notes), f"{ended} of {len(configs)} runs have ended; files in {out}"])
 
@@ -190,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     if resolve_device("auto") != resolve_device(asked.device):
         scale = scale.on(asked.device, None)
     with (
+        terminable(),
         time_limit(asked.max_time),
         limited_until(asked.until),
         executor_for(asked.device, asked.per_device, asked.workers) as executor,

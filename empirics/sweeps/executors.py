@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
+from tqdm import tqdm
+
 ExecutorName = Literal["local", "dask", "slurm"]
 
 
@@ -133,6 +135,7 @@ class SlotExecutor(Executor):
         """Wait for the calls under way; with `cancel_futures` end them: a run survives that and can be resumed."""
         if cancel_futures:
             self._stopped.set()
+            self._threads.shutdown(False, cancel_futures=True)  # nothing more begins
             self.abort()
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
 
@@ -223,6 +226,7 @@ def _prepare_worker() -> None:
     """One thread, no Ctrl-C of its own, and no life after its parent's."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # read when torch and numpy are first imported, which is later than this
+    tqdm.set_lock(threading.RLock())  # its own is shared by processes, and left behind by one that is terminated
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

@@ -7,6 +7,7 @@ Launching a step costs a thread little, since it is one CUDA graph, so that Pyth
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ import torch
 from ..config import RunConfig
 from ..interrupts import stop_threads
 from .executors import SlotExecutor
+
+LISTEN_EVERY = 0.1
+"""Seconds between the calls that end the trainings under way."""
 
 
 class SideBySide(SlotExecutor):
@@ -32,7 +36,8 @@ class SideBySide(SlotExecutor):
     def __init__(self, devices: Sequence[str], per_device: int) -> None:
         if not devices or per_device < 1:
             raise ValueError(f"per_device must be 1 or more on one or more devices, got {per_device} on {devices!r}")
-        super().__init__(len(devices) * per_device)
+        self._slots = len(devices) * per_device
+        super().__init__(self._slots)
         self._free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for _ in range(per_device):  # neighbours in the queue of runs go to different devices
             for device in devices:
@@ -47,7 +52,9 @@ class SideBySide(SlotExecutor):
             self._free.put(device)
 
     def abort(self) -> None:
-        stop_threads()
+        while self._free.qsize() < self._slots:  # a training that is only about to begin hears a later call
+            stop_threads()
+            time.sleep(LISTEN_EVERY)
 
 
 PER_DEVICE = 4

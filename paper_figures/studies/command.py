@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...empirics import Run
+from ...empirics.interrupts import terminable
 from ...empirics.time_limit import TimeOver, parse_duration, time_limit
 from ..exhibit import study
 from ..store import check_writable, write_provenance
@@ -38,7 +39,7 @@ def run_study(
     folder.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
         try:
-            with time_limit(asked.max_time):
+            with terminable(), time_limit(asked.max_time):
                 _write_tables(folder, command, measure)
         except TimeOver as over:
             print(f"{over}; the same command continues")

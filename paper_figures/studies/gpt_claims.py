@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from ...empirics import Run, RunConfig, diversity, ended_runs, load_runs, sweep
+from ...empirics.interrupts import terminable
 from .gpt_claims_report import write_report
 
 RESULTS = Path(__file__).parents[1] / "results" / "gpt_claims"
@@ -84,7 +85,8 @@ def main() -> None:
     asked = options.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if not asked.report_only:
-        compute(asked.out, RESULTS)
+        with terminable():
+            compute(asked.out, RESULTS)
     write_report(RESULTS)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ...empirics import RunConfig, sweep
 from ...empirics.hardware import has_native_bf16
+from ...empirics.interrupts import terminable
 from ...empirics.sweeps.folders import run_name
 from ...empirics.time_limit import parse_duration, time_limit
 from ..catalogue import parity
@@ -52,7 +53,7 @@ def main() -> None:
     bring(asked.runs)
     if not asked.collect_only:
         grid = configs("gpt-mini" if has_native_bf16() else "gpt-micro")
-        with time_limit(asked.max_time):
+        with terminable(), time_limit(asked.max_time):
             sweep(sorted(grid.values(), key=lambda config: config.n_train), asked.runs, in_order=True)
     print(f"{collect(asked.runs)} runs in {SCALE}")
     write_report(SCALE, len(configs("gpt-mini")))

@@ -3,13 +3,15 @@
     python3 tests/gpu/call.py --max-time 8m --out gpu-results
 
 For a fresh machine with torch, little else and no network. Wheels of what it lacks are taken from the folder wheels/;
-`make gpu-wheels`, where there is a network, fills it. A second call continues from the files in --out alone.
+`make gpu-wheels`, where there is a network, fills it. A second call continues from the files in --out alone; Ctrl-C and
+SIGTERM end a call earlier, with the same files.
 """
 
 import argparse
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -107,9 +109,28 @@ def main():
         queue += ["--workers", str(asked.workers)] if asked.workers else []
         queue += ["--runs", str(Path(asked.runs).absolute())] if asked.runs else []
         queue += ["--until", f"{time.time() + left():.0f}"]  # the imports count too
-        done = subprocess.run(queue, env=found, cwd=ROOT, check=False)
+        status = ended_by_signals(queue, found)
         print(f"{time.monotonic() - started:.0f} s in all")
-        raise SystemExit(done.returncode)
+        raise SystemExit(status)
+
+
+def ended_by_signals(command, env):
+    """Run a command to its end, and leave it to the command how Ctrl-C and SIGTERM end it.
+
+    A scheduler tells every process of a group, and make tells its children too; the command, in a session of its own,
+    hears of SIGTERM once.
+    """
+    heard = set()
+
+    def forward(number, frame):
+        if number == signal.SIGINT or number not in heard:
+            child.send_signal(number)
+        heard.add(number)
+
+    with subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True) as child:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, forward)
+        return child.wait()
 
 
 if __name__ == "__main__":

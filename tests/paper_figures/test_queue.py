@@ -1,7 +1,11 @@
 """The queue of runs, its cost, and one call of work on it after another, each from the files of the one before."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 
 import twoclocks as tc
 from twoclocks.cli import main
+from twoclocks.empirics.interrupts import Terminated
 from twoclocks.empirics.sweeps.folders import run_name
 from twoclocks.empirics.sweeps.light import light_run, read_archives, unpack_runs
 from twoclocks.empirics.sweeps.side_by_side import SideBySide
@@ -99,8 +104,6 @@ def one_call(out, runs, seconds):
 def test_calls_continue_from_the_files_of_the_call_before_alone(tmp_path, two_runs, monkeypatch):
     """Each step takes a second, and each call has 25 of them."""
     assert "2 of 2 runs have ended" in one_call(tmp_path / "whole", tmp_path / "runs", None)
-    import time
-
     from twoclocks.empirics.engine import Engine
 
     now, advance = [1e9], Engine.advance
@@ -122,6 +125,29 @@ def test_calls_continue_from_the_files_of_the_call_before_alone(tmp_path, two_ru
     for ours, whole in zip(tables(tmp_path / "cut"), tables(tmp_path / "whole"), strict=True):
         pd.testing.assert_frame_equal(ours, whole)
     assert read_archives([tmp_path / "cut"]).keys() == read_archives([tmp_path / "whole"]).keys()
+
+
+@pytest.mark.parametrize("executor", ["streams", "processes"])
+def test_sigterm_leaves_the_files_that_the_end_of_the_time_does(tmp_path, two_runs, monkeypatch, executor):
+    endless = [replace(config, steps=10**6, eval_ratio=1e5) for config in two_runs]
+    monkeypatch.setattr(call, "queue", lambda scale: endless)
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    begun = runs / run_name(endless[0]) / "metrics.jsonl"
+
+    def stop():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    options = ["--preset", "smoke", "--device", "cpu", "--workers", "1" if executor == "streams" else "2"]
+    monkeypatch.setattr(call, "bring", lambda runs: [])
+    with pytest.raises(Terminated):
+        call.main([*options, "--runs", str(runs), "--out", str(out)])
+    states = {name.split("/")[1] for name in read_archives([out]) if ".part" in name}
+    assert run_name(endless[0]) in states
+    unpack_runs(read_archives([out]), tmp_path / "there")
+    assert 10 <= tc.load_run(tmp_path / "there" / run_name(endless[0])).state_steps[-1] < 10**6
 
 
 def test_states_that_do_not_fit_stay_behind(tmp_path, two_runs):

@@ -60,6 +60,24 @@ def test_ending_it_saves_the_runs_of_its_threads(tmp_path):
     assert tc.load_run(tmp_path / "run").state_steps[-1] >= 10
 
 
+def test_a_run_that_is_only_about_to_begin_ends_too(tmp_path):
+    endless = tc.RunConfig(**{**CONFIG.to_dict(), "steps": 10**6, "eval_ratio": 1e5})
+    begun = threading.Event()
+
+    def begin():
+        begun.set()
+        time.sleep(0.5)
+        tc.train(endless, tmp_path / "run", progress=False)
+
+    executor = SideBySide(["cpu"], 1)
+    under_way, waiting = executor.submit(begin), executor.submit(begin)
+    begun.wait(20)
+    executor.shutdown(cancel_futures=True)
+    assert isinstance(under_way.exception(), Terminated)
+    assert waiting.cancelled()
+    assert tc.load_run(tmp_path / "run").state_steps[-1] < 10**6
+
+
 def test_per_device_without_a_gpu_is_processes_as_usual(monkeypatch):
     monkeypatch.setattr(side_by_side, "gpus", list)
     with open_executor(per_device=4) as executor:
