@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,3 +22,11 @@ def rules_are_built_anew():
     rules = sys.modules.get("twoclocks.theory.rules")
     if rules is not None:
         rules._built.cache_clear()
+
+
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Tests that a shell starts in the background would ignore it, and so would the processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

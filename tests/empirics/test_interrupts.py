@@ -11,18 +11,12 @@ import twoclocks as tc
 from twoclocks.empirics.engine import Engine
 from twoclocks.empirics.interrupts import deferred
 
+pytestmark = pytest.mark.usefixtures("ctrl_c_interrupts")
+
 CONFIG = tc.RunConfig(
     rule="parity:2x4,G=4", model="gpt-nano", n_train=8, steps=30, batch_size=8, n_eval=8, eval_first=20,
     precision="fp32",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_interrupts():
-    """Tests that a shell starts in the background would ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def bits(run):

@@ -162,7 +162,7 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tmp_path, reference, sa
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_sweep_that_continues(tmp_path):
+def test_ctrl_c_leaves_a_sweep_that_continues(tmp_path, ctrl_c_interrupts):
     (tmp_path / "grid.yaml").write_text(str(LONG))
     command = [sys.executable, "-m", "twoclocks", "sweep", str(tmp_path / "grid.yaml"), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
