@@ -28,7 +28,8 @@ def captured(work: Callable[[], Any]) -> Callable[[], Any]:
     is run as it is.
     """
     graph = torch.cuda.CUDAGraph()
-    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    here = torch.cuda.current_stream()
+    side = torch.cuda.Stream() if here == torch.cuda.default_stream() else here
     with _ONE_CAPTURE:
         side.wait_stream(here)
         try:

@@ -2,6 +2,9 @@
 
 A small network leaves most of a GPU idle, and processes that share one take turns; streams of one process run together.
 Launching a step costs a thread little, since it is one CUDA graph, so that Python's lock is no hindrance.
+
+The streams are made once. torch has `STREAMS` of them on a device and hands them out in turn: made anew for each call,
+two calls at once could come to share one, and work of one while the other captures its graph would go into that graph.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from ..config import RunConfig
 from ..interrupts import stop_threads
 from .executors import SlotExecutor
 
+STREAMS = 32
+"""Streams that torch has on one device."""
 LISTEN_EVERY = 0.1
 """Seconds between the calls that end the trainings under way."""
 
@@ -30,26 +35,29 @@ class SideBySide(SlotExecutor):
         per_device: calls at a time on one device.
 
     Raises:
-        ValueError: no device, or fewer than one call.
+        ValueError: no device, or not from 1 to `STREAMS` calls.
     """
 
     def __init__(self, devices: Sequence[str], per_device: int) -> None:
-        if not devices or per_device < 1:
-            raise ValueError(f"per_device must be 1 or more on one or more devices, got {per_device} on {devices!r}")
+        if not devices or not 1 <= per_device <= STREAMS:
+            raise ValueError(
+                f"per_device must be 1 or more, at most {STREAMS}, on one or more devices; "
+                f"got {per_device} on {devices!r}"
+            )
         self._slots = len(devices) * per_device
         super().__init__(self._slots)
-        self._free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[tuple[str, torch.cuda.Stream | None]] = queue.SimpleQueue()
         for _ in range(per_device):  # neighbours in the queue of runs go to different devices
             for device in devices:
-                self._free.put(device)
+                self._free.put((device, new_stream(device)))
 
     def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        device = self._free.get()
+        slot = self._free.get()
         try:
-            with on_own_stream(device):
+            with on_stream(*slot):
                 return fn(*args, **kwargs)
         finally:
-            self._free.put(device)
+            self._free.put(slot)
 
     def abort(self) -> None:
         while self._free.qsize() < self._slots:  # a training that is only about to begin hears a later call
@@ -72,11 +80,16 @@ def gpus() -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 
 
+def new_stream(device: str) -> torch.cuda.Stream | None:
+    """A stream of a GPU; None on a CPU, which has none."""
+    return torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
+
+
 @contextmanager
-def on_own_stream(device: str) -> Iterator[None]:
-    """Within, this thread's work on CUDA goes to a new stream of the device; nothing changes on a CPU."""
-    if torch.device(device).type != "cuda":
+def on_stream(device: str, stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """Within, this thread's work on CUDA goes to a stream of the device; nothing changes on a CPU."""
+    if stream is None:
         yield
         return
-    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+    with torch.cuda.device(device), torch.cuda.stream(stream):
         yield

@@ -24,7 +24,7 @@ from twoclocks.empirics.data import training_set
 from twoclocks.empirics.engine import Engine
 from twoclocks.empirics.families import family
 from twoclocks.empirics.runs.run import environment
-from twoclocks.empirics.sweeps.side_by_side import on_own_stream
+from twoclocks.empirics.sweeps.side_by_side import new_stream, on_stream
 from twoclocks.models import SIZES
 
 RULE, BATCH, LR = "parity:6x6,G=3", 256, 3e-4
@@ -92,7 +92,7 @@ def rate_together(runs, seconds=4.0):
     ready, counts, stop = threading.Barrier(runs + 1), [0] * runs, threading.Event()
 
     def work(number):
-        with on_own_stream("cuda:0"):
+        with on_stream("cuda:0", new_stream("cuda:0")):
             step = ours(seed=number)
             for _ in range(20):
                 step()

@@ -1,5 +1,6 @@
 """Training on a GPU: close to the CPU, the same with and without graphs, and resumed to the same bits."""
 
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from twoclocks.empirics.data import training_set
 from twoclocks.empirics.engine import Engine
 from twoclocks.empirics.families import families, family
 from twoclocks.empirics.static_step import StaticStep
-from twoclocks.empirics.sweeps.side_by_side import SideBySide, gpus, on_own_stream
+from twoclocks.empirics.sweeps.side_by_side import SideBySide, gpus, new_stream, on_stream
 
 SPEC = "parity:6x6,G=3"
 MODELS = [f"{name}-nano" for name in families()]
@@ -110,12 +111,25 @@ def test_runs_side_by_side_give_the_bits_of_runs_alone():
             mine.advance()
         return {name: value.cpu() for name, value in mine.state().items()}
 
-    with on_own_stream("cuda:0"):
+    with on_stream("cuda:0", new_stream("cuda:0")):
         alone = [work(seed) for seed in range(4)]
     with SideBySide(gpus()[:1], 4) as executor:
         together = list(executor.map(work, range(4)))
     for ours, other in zip(together, alone, strict=True):
         same_bits(ours, other)
+
+
+def test_calls_at_once_never_share_a_stream():
+    meeting = threading.Barrier(4)
+
+    def work(_):
+        meeting.wait(20)  # four at once
+        return torch.cuda.current_stream().cuda_stream
+
+    with SideBySide(gpus()[:1], 4) as executor:
+        used = list(executor.map(work, range(80)))  # more than torch has streams
+    assert len(set(used)) == 4
+    assert torch.cuda.default_stream().cuda_stream not in used
 
 
 def test_a_whole_run_that_is_cut_short_ends_as_one_that_is_not(tmp_path):

@@ -1,14 +1,19 @@
 """Several runs at once: threads of one process, each on its device, and Slurm jobs that take as many as fit."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+import torch
 
 import twoclocks as tc
 from twoclocks.cli import main
+from twoclocks.empirics.cuda_graphs import WARM_UP, captured
 from twoclocks.empirics.interrupts import Terminated
 from twoclocks.empirics.sweeps import side_by_side
 from twoclocks.empirics.sweeps.executors import LocalProcesses, LostWorker, open_executor
@@ -31,9 +36,48 @@ def test_so_many_calls_at_a_time_on_each_device():
     with SideBySide(["cpu", "cpu"], 2) as executor:
         assert list(executor.map(work, range(8))) == list(range(8))
     assert len(threads) == 4
-    for devices, per_device in (([], 1), (["cpu"], 0)):
+    for devices, per_device in (([], 1), (["cpu"], 0), (["cpu"], 33)):
         with pytest.raises(ValueError, match="per_device must be 1 or more"):
             SideBySide(devices, per_device)
+
+
+def test_calls_at_once_never_share_a_stream(monkeypatch):
+    """The streams are numbers here, made in turn as torch does."""
+    numbers, held, most = itertools.count(), [], []
+    lock = threading.Lock()
+
+    @contextmanager
+    def on_stream(device, stream):
+        with lock:
+            assert stream not in held
+            held.append(stream)
+            most.append(len(held))
+        yield
+        with lock:
+            held.remove(stream)
+
+    monkeypatch.setattr(side_by_side, "new_stream", lambda device: next(numbers) % side_by_side.STREAMS)
+    monkeypatch.setattr(side_by_side, "on_stream", on_stream)
+    with SideBySide(["cuda:0"], 4) as executor:
+        assert list(executor.map(lambda k: time.sleep(0.002) or k, range(100))) == list(range(100))
+    assert max(most) == 4
+    assert next(numbers) == 4  # no more were made
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_graph_is_captured_on_the_stream_that_it_runs_on(monkeypatch, own):
+    default, mine = mock.MagicMock(name="default"), mock.MagicMock(name="mine")
+    cuda = mock.MagicMock()
+    cuda.default_stream.return_value = default
+    cuda.current_stream.return_value = mine if own else default
+    monkeypatch.setattr(torch, "cuda", cuda)
+    calls = []
+    repeat = captured(lambda: calls.append(1))
+    assert len(calls) == WARM_UP + 1
+    stream = cuda.graph.call_args.kwargs["stream"]
+    assert stream is (mine if own else cuda.Stream.return_value)
+    repeat()
+    cuda.CUDAGraph.return_value.replay.assert_called_once()
 
 
 def test_runs_side_by_side_have_the_bits_of_runs_alone(tmp_path):
