@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from same_text import assert_same_text
 
 import twoclocks as tc
 from twoclocks.paper_figures.store import read_data, read_provenance, results_folder, write_data
@@ -50,7 +51,7 @@ def test_the_committed_report_is_that_of_the_committed_table(tmp_path):
     for name in ("runs.csv", "claims.csv", "provenance.json"):
         (tmp_path / name).write_bytes((rejudged.RESULTS / name).read_bytes())
     rejudged.write_report(tmp_path)
-    assert (tmp_path / "report.md").read_text() == (rejudged.RESULTS / "report.md").read_text()
+    assert_same_text((tmp_path / "report.md").read_text(), (rejudged.RESULTS / "report.md").read_text())
 
 
 @pytest.mark.parametrize("number", [8, 21])

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from same_text import assert_same_text
 
 from twoclocks import RunConfig
 from twoclocks.paper_figures.presets import preset
@@ -23,7 +24,7 @@ def test_the_report_is_that_of_the_committed_data(study, tmp_path):
         shutil.copy(data, tmp_path)
     study.write_report(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in study.RESULTS.iterdir()}
-    assert (tmp_path / "report.md").read_text() == (study.RESULTS / "report.md").read_text()
+    assert_same_text((tmp_path / "report.md").read_text(), (study.RESULTS / "report.md").read_text())
     made = json.loads((study.RESULTS / "provenance.json").read_text())
     configs = [RunConfig.from_dict(RunConfig().to_dict() | fields) for fields in made["configs"]]
     assert made["command"] == study.COMMAND
