@@ -3,6 +3,10 @@
 What torch's documentation of CUDA graphs asks for: inputs, state and results stay at their addresses; the work is run a
 few times before, on the stream that it is captured on; nothing in it reads a value back. Captures are thread-local, and
 one at a time, so that other runs of this process go on meanwhile on streams of their own.
+
+A graph is captured on the stream that it runs on. cuBLAS has a workspace for each stream and thread, and all backward
+passes on a device share one thread: graphs captured on one stream but run on two would share a workspace. Only the
+default stream cannot be captured, so that another stands in for it.
 """
 
 from __future__ import annotations

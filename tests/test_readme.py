@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
@@ -13,6 +14,7 @@ import twoclocks as tc
 from twoclocks.paper_figures.shared.clock_statistics import turn
 from twoclocks.paper_figures.shared.judging import HEADLINE
 from twoclocks.paper_figures.store import RESULTS, read_data, results_folder
+from twoclocks.paper_figures.studies import paper_scale
 
 README = Path(__file__).parents[1] / "README.md"
 CLAIMS = README.parent / "docs" / "claims.md"
@@ -100,9 +102,15 @@ def test_the_words_below_the_claims_quote_the_data():
     assert alpha[2] < alpha[3] < alpha[4]
     assert "alpha {:.2f}, {:.2f} and {:.2f} at G = 2, 3 and 4".format(*(alpha[G] for G in (2, 3, 4))) in words
     runs = pd.read_csv(RESULTS / "paper_scale" / "runs.csv")
-    seeds = runs.groupby("n_train")["seed"].nunique()
-    assert seeds[4096] == 1
-    assert "at N = 4096 there is one seed so far" in words
+    assert f"{len(runs)} of {len(paper_scale.configs('gpt-mini'))} runs have ended" in words
+    largest = runs["rule"].str.endswith("G=6")
+    assert runs.loc[runs["n_train"] == 4096, "seed"].nunique() == 1
+    assert not (largest & (runs["n_train"] == 4096)).any()
+    assert "at N = 4096 there is one seed so far, and none at G = 6" in words
+    assert np.isinf(runs.loc[largest, "tau_rule_upper"]).all()
+    assert "none at G = 6 has learned it" in words
+    former = paper[(paper["claim"] == "C5 GPT") & (paper["criterion"] == "tau_mem_chance")]["verdict"].item()
+    assert f"By the former criteria C5 is {former} there" in words
 
 
 def test_the_claims_say_how_many_runs_they_rest_on():
