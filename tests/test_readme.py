@@ -99,14 +99,13 @@ def test_the_words_below_the_claims_quote_the_data():
     paper = pd.read_csv(RESULTS / "paper_scale" / "claims.csv")
     note = paper[paper["criterion"] == HEADLINE].set_index("claim")["note"]["C4 GPT"]
     alpha = {int(G): float(value) for G, value in re.findall(r"G=(\d) (-?[\d.]+) \+-", note)}
-    assert alpha[2] < alpha[3] < alpha[4]
-    assert "alpha {:.2f}, {:.2f} and {:.2f} at G = 2, 3 and 4".format(*(alpha[G] for G in (2, 3, 4))) in words
+    assert "Alpha is {:.2f}, {:.2f}, {:.2f} and {:.2f} at G = 2, 3, 4 and 6".format(*alpha.values()) in words
+    assert "after Bonferroni's correction: gpt-mini, parity:6x6,G=2;" in note
     runs = pd.read_csv(RESULTS / "paper_scale" / "runs.csv")
     assert f"{len(runs)} of {len(paper_scale.configs('gpt-mini'))} runs have ended" in words
     largest = runs["rule"].str.endswith("G=6")
-    assert runs.loc[runs["n_train"] == 4096, "seed"].nunique() == 1
-    assert not (largest & (runs["n_train"] == 4096)).any()
-    assert "at N = 4096 there is one seed so far, and none at G = 6" in words
+    assert runs[largest].groupby("n_train").size().to_dict() == {512: 3, 1024: 3, 2048: 1}
+    assert "at G = 6 there is one seed at N = 2048 so far, and none at N = 4096" in words
     assert np.isinf(runs.loc[largest, "tau_rule_upper"]).all()
     assert "none at G = 6 has learned it" in words
     former = paper[(paper["claim"] == "C5 GPT") & (paper["criterion"] == "tau_mem_chance")]["verdict"].item()

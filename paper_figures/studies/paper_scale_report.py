@@ -151,12 +151,14 @@ def _runs_text(runs: pd.DataFrame, planned: int) -> str:
     counts = ", ".join(f"{len(mine)} of {planned} runs of {model}" for model, mine in runs.groupby("model"))
     versions = sorted({json.loads(text).get("torch", "") for text in runs["environment"]})
     precision = ", ".join(sorted(set(runs["precision"])))
+    complete = (runs.groupby("model").size() == planned).all()
+    missing = "" if complete else "What has not run is missing below, and the same command continues. "
     return (
         f"`{COMMAND}`: {counts}, on parity over 6x6 grids, the paper's own; {runs['seconds'].sum() / 3600:.1f} "
         f"core-hours of training on one thread each, in {precision}, torch {', '.join(versions)}, on a machine that "
         "others used. A run ends once it has copied in earnest, also without the rule where nearly all are copies, or "
-        "after 6000 steps. What has not run is missing below, and the same command continues. Configurations are in "
-        "`runs.csv`, the counted generations of every evaluation in `evaluations.csv`."
+        f"after 6000 steps. {missing}Configurations are in `runs.csv`, the counted generations of every evaluation in "
+        "`evaluations.csv`."
     )
 
 

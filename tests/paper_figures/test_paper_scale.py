@@ -90,7 +90,10 @@ def test_the_report_judges_a_known_law(tmp_path):
     assert "32.0 core-hours" in report
     assert "The verdict depends on the criterion for C4 GPT" in report
     assert "median tau_mem" in report
+    assert "What has not run is missing below" in report
     assert (tmp_path / "clocks.png").stat().st_size > 10_000
+    paper_scale_report.write_report(tmp_path, 32)
+    assert "What has not run" not in (tmp_path / "report.md").read_text()
 
 
 def test_without_runs_there_is_no_report(tmp_path):
