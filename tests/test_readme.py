@@ -102,10 +102,9 @@ def test_the_words_below_the_claims_quote_the_data():
     assert "Alpha is {:.2f}, {:.2f}, {:.2f} and {:.2f} at G = 2, 3, 4 and 6".format(*alpha.values()) in words
     assert "after Bonferroni's correction: gpt-mini, parity:6x6,G=2;" in note
     runs = pd.read_csv(RESULTS / "paper_scale" / "runs.csv")
-    assert f"{len(runs)} of {len(paper_scale.configs('gpt-mini'))} runs have ended" in words
+    assert set(runs["name"]) == set(paper_scale.configs("gpt-mini"))
+    assert f"all {len(runs)} runs have ended, at every N with three seeds" in words
     largest = runs["rule"].str.endswith("G=6")
-    assert runs[largest].groupby("n_train").size().to_dict() == {512: 3, 1024: 3, 2048: 1}
-    assert "at G = 6 there is one seed at N = 2048 so far, and none at N = 4096" in words
     assert np.isinf(runs.loc[largest, "tau_rule_upper"]).all()
     assert "none at G = 6 has learned it" in words
     former = paper[(paper["claim"] == "C5 GPT") & (paper["criterion"] == "tau_mem_chance")]["verdict"].item()
