@@ -18,6 +18,7 @@ from ..empirics.style import COLOURS
 from .catalogue import matched
 from .presets import Preset
 from .shared.across_n import COLUMNS
+from .shared.clock_plots import not_measured
 from .shared.clock_tables import ARCHITECTURES
 from .shared.curves import STYLES, plot_seeds, ratio_axis, scale_text, seed_median, shade_window
 from .shared.heatmaps import draw_heatmap
@@ -63,7 +64,7 @@ def plot(data: Data) -> Figure:
     axes = top.subplots(2, 2, sharex="col", height_ratios=[1.5, 1])
     heat = bottom.subplots(2, 2, sharex="col", sharey=True)
     group_sizes = sorted(runs["G"].unique())
-    for column, architecture in enumerate(ARCHITECTURES):
+    for column, (architecture, title) in enumerate(ARCHITECTURES.items()):
         mine = runs[(runs["architecture"] == architecture)]
         shown = curves[(curves["architecture"] == architecture) & curves["shown"]]
         if len(shown):
@@ -84,6 +85,11 @@ def plot(data: Data) -> Figure:
                         bar.set_ticks([0, 0.01, 0.1, 0.3, 0.6, 1])
         if len(mine):
             heat[0][column].set_title(str(mine["model"].iloc[0]))
+        else:
+            for ax in (*axes[:, column], *heat[:, column]):
+                not_measured(ax, f"{title} not measured yet")
+            for ax in heat[:, 0]:
+                ax.tick_params(left=True, labelleft=True)  # the group sizes of both columns
         heat[1][column].set_xlabel("training step")
         axes[1][column].set_xlabel("training step")
     axes[0][0].set_ylabel("fraction of generations")

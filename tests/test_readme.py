@@ -101,6 +101,10 @@ def test_the_words_below_the_claims_quote_the_data():
     alpha = {int(G): float(value) for G, value in re.findall(r"G=(\d) (-?[\d.]+) \+-", note)}
     assert "Alpha is {:.2f}, {:.2f}, {:.2f} and {:.2f} at G = 2, 3, 4 and 6".format(*alpha.values()) in words
     assert "after Bonferroni's correction: gpt-mini, parity:6x6,G=2;" in note
+    ratios = paper[paper["criterion"] == HEADLINE].set_index("claim").loc["C3 GPT"]
+    small, large = re.findall(r"at the (?:smallest|largest) N ([\d.]+)", ratios["note"])
+    assert f"is {small} at the smallest, {large} at the largest: C3 is {ratios['verdict']} there" in words
+    assert ratios["high"] < 1.5
     runs = pd.read_csv(RESULTS / "paper_scale" / "runs.csv")
     assert set(runs["name"]) == set(paper_scale.configs("gpt-mini"))
     assert f"all {len(runs)} runs have ended, at every N with three seeds" in words

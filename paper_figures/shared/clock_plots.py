@@ -174,5 +174,5 @@ def onset_legend(
 def not_measured(ax: Axes, text: str = "not measured yet") -> None:
     """An empty panel that says why."""
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="0.4")
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)  # not of panels that share its axes
+    ax.grid(visible=False)

@@ -23,6 +23,7 @@ from twoclocks.paper_figures.presets import Preset, preset
 from twoclocks.paper_figures.shared.endings import not_copied_skill
 from twoclocks.paper_figures.shared.run_tables import evaluations_table, final_table, runs_table
 from twoclocks.paper_figures.shared.verdicts import clock_text, most_word, window_states
+from twoclocks.paper_figures.store import read_data, results_folder
 from twoclocks.theory.memorization import binomial_interval, memorization_test
 
 Clock = Callable[[RunConfig, int], float]
@@ -463,3 +464,13 @@ def test_seeds_are_named_and_keep_their_shade_from_panel_to_panel() -> None:
     colours = [{line.get_color() for line in ax.lines if line.get_linewidth() > 1.5} for ax in fewer.axes]
     assert {len(found) for found in colours} == {4, 6}
     assert all(shades["rule accuracy, seed 2"] in found for found in colours)
+
+
+def test_figure_4_says_which_architecture_is_not_measured() -> None:
+    figure = fig04.plot(read_data(results_folder("paper", 4)))
+    said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert said.count(["DiT not measured yet"]) == 4
+    assert any(ax.get_title() == "gpt-mini" for ax in figure.axes)
+    figure.draw_without_rendering()
+    heat = next(ax for ax in figure.axes if ax.get_ylabel().startswith("group size"))
+    assert [label.get_text() for label in heat.get_yticklabels() if label.get_visible()] == ["2", "3", "4", "6"]
